@@ -1,0 +1,24 @@
+"""Where the package keeps its SQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def folder() -> Path:
+    """Return the folder that holds ``migrations/`` and ``optional/``.
+
+    An installed package carries a copy; a checkout uses its ``supabase/`` folder.
+    """
+    packaged = Path(__file__).parent / "sql"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "supabase"
+
+
+def migrations() -> list[Path]:
+    """Return the migration files in the order in which they are applied."""
+    return sorted((folder() / "migrations").glob("*.sql"))
+
+
+def optional() -> list[Path]:
+    """Return the optional SQL files: ``hardened.sql`` and ``schedule_cleanup.sql``."""
+    return sorted((folder() / "optional").glob("*.sql"))

@@ -1,0 +1,122 @@
+-- Agent task contracts: the table itself.
+--
+-- The tour. One row is one piece of work that `parent_agent` hands to `target_agent`. The table,
+-- its constraints, indexes, policies and trigger follow the table's specification to the letter;
+-- what the engine needs beyond it lives in schema ehg_tasks (next migration).
+--
+-- Row level security, in words:
+--   anon            may add contracts and update them, and can read nothing. An update needs to
+--                   read the rows it filters on, so through the API an agent's plain update
+--                   reaches nothing; agents claim and finish work through functions instead.
+--   authenticated   reads every contract and changes none.
+--   service_role    does everything.
+-- The grants say the same and no more. TRUNCATE, REFERENCES and TRIGGER, which row level security
+-- does not cover, are granted to none of the three.
+
+create table if not exists public.agent_task_contracts (
+  id uuid not null default gen_random_uuid(),
+  session_id uuid,
+  sd_id varchar(50),
+  parent_agent varchar(50) not null,
+  target_agent varchar(50) not null,
+  objective text not null,
+  constraints jsonb default '{}'::jsonb,
+  input_artifacts uuid[] default array[]::uuid[],
+  input_summary text,
+  expected_output_type varchar(50) not null default 'artifact',
+  output_schema jsonb,
+  priority integer not null default 50,
+  max_tokens integer default 4000,
+  timeout_minutes integer default 30,
+  status varchar(20) not null default 'pending',
+  started_at timestamptz,
+  completed_at timestamptz,
+  output_artifact_id uuid,
+  result_summary text,
+  execution_tokens integer,
+  error_message text,
+  retry_count integer default 0,
+  max_retries integer default 2,
+  created_by varchar(100) default 'system',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  completion_idempotency_key uuid,
+  completed_by_agent_id uuid,
+  constraint agent_task_contracts_pkey primary key (id),
+  constraint agent_task_contracts_output_artifact_id_fkey
+    foreign key (output_artifact_id) references public.agent_artifacts (id) on delete set null,
+  constraint agent_task_contracts_sd_id_fkey
+    foreign key (sd_id) references public.strategic_directives_v2 (id) on delete set null,
+  constraint agent_task_contracts_status_check
+    check (status in ('pending', 'in_progress', 'completed', 'failed', 'cancelled'))
+);
+
+comment on table public.agent_task_contracts is
+  'Work that one agent hands to another: pending -> in_progress -> completed | failed | cancelled. Agents act through the task contract functions, not on the table.';
+comment on column public.agent_task_contracts.priority is
+  'Higher is claimed first; among equals the oldest.';
+comment on column public.agent_task_contracts.timeout_minutes is
+  'Minutes that a claim lasts before another agent may take the contract over.';
+comment on column public.agent_task_contracts.max_retries is
+  'How often a failed or abandoned attempt goes back to pending before the contract fails.';
+comment on column public.agent_task_contracts.max_tokens is
+  'Token budget for one attempt; informs the agent, not enforced here.';
+comment on column public.agent_task_contracts.completion_idempotency_key is
+  'Key of the call that finished the contract; a repeat with the same key gets the same answer.';
+
+create unique index if not exists idx_task_contracts_idempotency
+  on public.agent_task_contracts (id, completion_idempotency_key)
+  where completion_idempotency_key is not null;
+create index if not exists idx_task_contracts_pending
+  on public.agent_task_contracts (target_agent, priority desc)
+  where status = 'pending';
+create index if not exists idx_task_contracts_sd on public.agent_task_contracts (sd_id);
+create index if not exists idx_task_contracts_session on public.agent_task_contracts (session_id);
+create index if not exists idx_task_contracts_status on public.agent_task_contracts (status);
+create index if not exists idx_task_contracts_target on public.agent_task_contracts (target_agent, status);
+
+create or replace function public.update_task_contracts_timestamp()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  new.updated_at = now();
+  return new;
+end
+$$;
+comment on function public.update_task_contracts_timestamp() is
+  'Trigger function: an update moves updated_at and nothing else.';
+revoke all on function public.update_task_contracts_timestamp()
+  from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_updated
+  before update on public.agent_task_contracts
+  for each row execute function public.update_task_contracts_timestamp();
+
+alter table public.agent_task_contracts enable row level security;
+
+drop policy if exists "Anon can create task contracts" on public.agent_task_contracts;
+create policy "Anon can create task contracts"
+  on public.agent_task_contracts for insert to anon
+  with check (true);
+
+drop policy if exists "Anon can update task contracts" on public.agent_task_contracts;
+create policy "Anon can update task contracts"
+  on public.agent_task_contracts for update to anon
+  using (true) with check (true);
+
+drop policy if exists "Authenticated users can read task contracts" on public.agent_task_contracts;
+create policy "Authenticated users can read task contracts"
+  on public.agent_task_contracts for select to authenticated
+  using (true);
+
+drop policy if exists "Service role full access on task contracts" on public.agent_task_contracts;
+create policy "Service role full access on task contracts"
+  on public.agent_task_contracts for all to service_role
+  using (true) with check (true);
+
+revoke all on table public.agent_task_contracts from public, anon, authenticated, service_role;
+grant insert, update on table public.agent_task_contracts to anon;
+grant select on table public.agent_task_contracts to authenticated;
+grant select, insert, update, delete on table public.agent_task_contracts to service_role;

@@ -1,0 +1,270 @@
+-- Maintenance: clean-up, pruning, description. For backend jobs (service role) alone.
+--
+-- The tour. All three work while agents do: they take rows in batches, skip what is locked, and
+-- never wait for a claim or a completion nor make one wait. Call them again until the counts are
+-- zero, or from a scheduler (optional/schedule_cleanup.sql has one for pg_cron).
+--
+-- Claims take over expired leases by themselves; clean-up is for agents that no longer claim, for
+-- contracts that another client set in progress without a lease, and for work that nobody took.
+
+drop function if exists public.cleanup_stale_contracts();
+
+create or replace function ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes integer, p_limit integer)
+returns table (failed_count integer, cancelled_count integer, requeued_count integer)
+language plpgsql security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_ids uuid[];
+  v_leased record;
+  v_unleased record;
+  v_cancelled integer;
+begin
+  if p_limit is null or p_limit < 1 or p_max_wait_minutes < 1 then
+    raise exception using
+      errcode = 'TC005', message = 'p_limit and p_max_wait_minutes must be at least 1',
+      hint = 'p_max_wait_minutes may be null: then nothing is cancelled for waiting.';
+  end if;
+
+  select * into v_leased from ehg_tasks.expire_leases(null, p_limit);
+
+  -- In progress without a lease: another client wrote the status. Its time counts from started_at.
+  select array_agg(stale.id) into v_ids
+  from (
+    select c.id
+    from public.agent_task_contracts c
+    where c.status = 'in_progress'
+      and coalesce(c.started_at, c.updated_at)
+          + make_interval(mins => greatest(coalesce(c.timeout_minutes, 30), 1)) <= clock_timestamp()
+      and not exists (select from ehg_tasks.leases l where l.contract_id = c.id)
+    limit p_limit
+    for update of c skip locked
+  ) as stale;
+  select * into v_unleased
+  from ehg_tasks.end_attempts(v_ids, 'no result came within timeout_minutes of started_at');
+
+  -- Leases of contracts that another client ended.
+  select array_agg(ended.id) into v_ids
+  from (
+    select c.id
+    from ehg_tasks.leases l
+    join public.agent_task_contracts c on c.id = l.contract_id
+    where c.status <> 'in_progress'
+    limit p_limit
+    for update of c skip locked
+  ) as ended;
+  delete from ehg_tasks.leases l where l.contract_id = any (v_ids);
+
+  with waiting as (
+    select c.id
+    from public.agent_task_contracts c
+    where c.status = 'pending'
+      and c.created_at < clock_timestamp() - make_interval(mins => p_max_wait_minutes)
+    limit p_limit
+    for update of c skip locked
+  )
+  update public.agent_task_contracts c
+  set status = 'cancelled', completed_at = clock_timestamp(),
+      error_message = format('nobody claimed it within %s minutes', p_max_wait_minutes)
+  from waiting
+  where c.id = waiting.id;
+  get diagnostics v_cancelled = row_count;
+
+  return query
+  select v_leased.failed_count + v_unleased.failed_count, v_cancelled,
+         v_leased.requeued_count + v_unleased.requeued_count;
+end
+$$;
+revoke all on function ehg_tasks.cleanup_stale_contracts(integer, integer)
+  from public, anon, authenticated, service_role;
+grant execute on function ehg_tasks.cleanup_stale_contracts(integer, integer) to service_role;
+
+create or replace function public.cleanup_stale_contracts(
+  p_max_wait_minutes integer default 1440, p_limit integer default 1000)
+returns table (failed_count integer, cancelled_count integer, requeued_count integer)
+language sql security invoker
+set search_path = ''
+as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit) $$;
+comment on function public.cleanup_stale_contracts(integer, integer) is
+  'Expired claims go back to pending or to failed; contracts pending for longer than p_max_wait_minutes are cancelled. At most p_limit of each kind a call.';
+revoke all on function public.cleanup_stale_contracts(integer, integer)
+  from public, anon, authenticated, service_role;
+grant execute on function public.cleanup_stale_contracts(integer, integer) to service_role;
+
+create or replace function ehg_tasks.prune_task_contracts(p_older_than_days integer, p_limit integer)
+returns table (deleted_count integer)
+language plpgsql security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+  if p_older_than_days is null or p_older_than_days < 0 or p_limit is null or p_limit < 1 then
+    raise exception using
+      errcode = 'TC005', message = 'p_older_than_days must be at least 0 and p_limit at least 1';
+  end if;
+  with old as (
+    select c.id
+    from public.agent_task_contracts c
+    where c.status in ('completed', 'failed', 'cancelled')
+      and coalesce(c.completed_at, c.updated_at) < clock_timestamp() - make_interval(days => p_older_than_days)
+    limit p_limit
+    for update of c skip locked
+  )
+  delete from public.agent_task_contracts c using old where c.id = old.id;
+  get diagnostics deleted_count = row_count;
+  return next;
+end
+$$;
+revoke all on function ehg_tasks.prune_task_contracts(integer, integer)
+  from public, anon, authenticated, service_role;
+grant execute on function ehg_tasks.prune_task_contracts(integer, integer) to service_role;
+
+create or replace function public.prune_task_contracts(
+  p_older_than_days integer default 30, p_limit integer default 1000)
+returns table (deleted_count integer)
+language sql security invoker
+set search_path = ''
+as $$ select * from ehg_tasks.prune_task_contracts(p_older_than_days, p_limit) $$;
+comment on function public.prune_task_contracts(integer, integer) is
+  'Deletes up to p_limit contracts that ended more than p_older_than_days days ago. Their artifacts stay.';
+revoke all on function public.prune_task_contracts(integer, integer)
+  from public, anon, authenticated, service_role;
+grant execute on function public.prune_task_contracts(integer, integer) to service_role;
+
+-- What is there now, from the catalog, so that a project can be compared with what it should be.
+create or replace function ehg_tasks.describe_task_contracts()
+returns jsonb
+language sql stable security definer
+set search_path = ''
+as $$
+  with
+  contracts as (
+    select 'public.agent_task_contracts'::regclass as oid
+  ),
+  -- The objects of these migrations: by schema, or by a name that speaks of task contracts.
+  relations as (
+    select r.oid, r.relname, r.relkind, r.relacl, r.relrowsecurity, r.reloptions, n.nspname
+    from pg_catalog.pg_class r
+    join pg_catalog.pg_namespace n on n.oid = r.relnamespace
+    where r.relkind in ('r', 'v', 'p')
+      and (n.nspname = 'ehg_tasks'
+           or n.nspname = 'public' and r.relname in ('agent_task_contracts', 'task_contract_stats'))
+  ),
+  functions as (
+    select p.oid, n.nspname, p.proname, p.prosecdef, p.proconfig, p.proacl, p.proowner, p.prosrc
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'ehg_tasks'
+      or n.nspname = 'public' and p.proname in (
+        'create_task_contract', 'create_task_contracts', 'claim_task_contract', 'renew_task_contract',
+        'complete_task_contract', 'fn_complete_task_contract_idempotent', 'fail_task_contract',
+        'release_task_contract', 'cancel_task_contract', 'task_contract_outcomes', 'task_contract_inputs',
+        'read_task_contract', 'cleanup_stale_contracts', 'prune_task_contracts', 'describe_task_contracts',
+        'update_task_contracts_timestamp')
+  ),
+  api_roles (grantee) as (
+    values ('PUBLIC'), ('anon'), ('authenticated'), ('service_role')
+  ),
+  acl (object, grantee, privilege) as (
+    select r.nspname || '.' || r.relname,
+           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
+    from relations r, pg_catalog.aclexplode(r.relacl) a
+    union all
+    select r.nspname || '.' || r.relname || '.' || t.attname,
+           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
+    from relations r
+    join pg_catalog.pg_attribute t on t.attrelid = r.oid, pg_catalog.aclexplode(t.attacl) a
+    union all
+    select f.oid::regprocedure::text,
+           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
+    from functions f,
+         pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a
+    union all
+    select 'schema ' || n.nspname,
+           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
+    from pg_catalog.pg_namespace n,
+         pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+    where n.nspname = 'ehg_tasks'
+  )
+  select jsonb_build_object(
+    'table', 'agent_task_contracts',
+    'row_count', (select count(*) from public.agent_task_contracts),
+    'columns', (
+      select jsonb_agg(jsonb_build_object(
+               'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+               'nullable', not a.attnotnull,
+               'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid)) order by a.attnum)
+      from contracts c
+      join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    ),
+    'constraints', (
+      select jsonb_agg(jsonb_build_object(
+               'name', k.conname, 'type', k.contype,
+               'definition', pg_catalog.pg_get_constraintdef(k.oid)) order by k.conname)
+      from contracts c
+      join pg_catalog.pg_constraint k on k.conrelid = c.oid and k.contype in ('p', 'f', 'c', 'u', 'x')
+    ),
+    'indexes', (
+      select jsonb_agg(jsonb_build_object(
+               'name', r.relname, 'definition', pg_catalog.pg_get_indexdef(i.indexrelid),
+               'valid', i.indisvalid) order by r.relname)
+      from contracts c
+      join pg_catalog.pg_index i on i.indrelid = c.oid
+      join pg_catalog.pg_class r on r.oid = i.indexrelid
+    ),
+    'row_level_security', (
+      select jsonb_object_agg(r.nspname || '.' || r.relname, r.relrowsecurity)
+      from relations r where r.relkind in ('r', 'p')
+    ),
+    'policies', (
+      select jsonb_agg(jsonb_build_object(
+               'table', p.schemaname || '.' || p.tablename, 'name', p.policyname, 'command', p.cmd,
+               'permissive', p.permissive = 'PERMISSIVE', 'roles', to_jsonb(p.roles), 'using', p.qual,
+               'with_check', p.with_check) order by p.schemaname desc, p.tablename, p.policyname)
+      from pg_catalog.pg_policies p
+      join relations r on r.nspname = p.schemaname and r.relname = p.tablename
+    ),
+    'triggers', (
+      select jsonb_agg(jsonb_build_object(
+               'name', t.tgname, 'definition', pg_catalog.pg_get_triggerdef(t.oid),
+               'enabled', t.tgenabled <> 'D') order by t.tgname)
+      from contracts c
+      join pg_catalog.pg_trigger t on t.tgrelid = c.oid and not t.tgisinternal
+    ),
+    'functions', (
+      select jsonb_agg(jsonb_build_object(
+               'name', f.oid::regprocedure::text,
+               'returns', pg_catalog.pg_get_function_result(f.oid),
+               'security', case when f.prosecdef then 'definer' else 'invoker' end,
+               'settings', coalesce(to_jsonb(f.proconfig), '[]'),
+               -- A body that differs only in line ends is the same body.
+               'body_md5', md5(replace(f.prosrc, chr(13), ''))) order by f.oid::regprocedure::text)
+      from functions f
+    ),
+    'views', (
+      select jsonb_agg(jsonb_build_object(
+               'name', r.nspname || '.' || r.relname, 'options', coalesce(to_jsonb(r.reloptions), '[]')))
+      from relations r where r.relkind = 'v'
+    ),
+    'grants', (
+      select jsonb_agg(jsonb_build_object(
+               'object', acl.object, 'role', acl.grantee, 'privilege', acl.privilege)
+               order by acl.object, acl.grantee, acl.privilege)
+      from acl join api_roles using (grantee)
+    )
+  )
+$$;
+revoke all on function ehg_tasks.describe_task_contracts() from public, anon, authenticated, service_role;
+grant execute on function ehg_tasks.describe_task_contracts() to service_role;
+
+create or replace function public.describe_task_contracts()
+returns jsonb
+language sql stable security invoker
+set search_path = ''
+as $$ select ehg_tasks.describe_task_contracts() $$;
+comment on function public.describe_task_contracts() is
+  'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, grants to the API roles, row count.';
+revoke all on function public.describe_task_contracts() from public, anon, authenticated, service_role;
+grant execute on function public.describe_task_contracts() to service_role;

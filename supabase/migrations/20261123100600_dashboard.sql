@@ -1,0 +1,44 @@
+-- Dashboard: figures for people.
+--
+-- The tour. One view, which runs with its reader's rights (security_invoker), so row level
+-- security on the table decides what is counted; and the table's place in the realtime
+-- publication, in projects that have one.
+
+create or replace view public.task_contract_stats
+with (security_invoker = true)
+as
+select
+  c.target_agent::text as target_agent,
+  c.status::text as status,
+  count(*)::integer as contracts,
+  min(c.created_at) as oldest_created_at,
+  case when c.status = 'pending'
+    then extract(epoch from clock_timestamp() - min(c.created_at))::double precision
+  end as oldest_wait_seconds,
+  count(*) filter (where c.completed_at > now() - interval '1 hour')::integer as finished_last_hour,
+  percentile_cont(0.5) within group (order by extract(epoch from c.completed_at - c.started_at)::double precision)
+    as median_duration_seconds,
+  percentile_cont(0.95) within group (order by extract(epoch from c.completed_at - c.started_at)::double precision)
+    as p95_duration_seconds,
+  sum(c.execution_tokens)::bigint as execution_tokens,
+  sum(c.max_tokens) filter (where c.execution_tokens is not null)::bigint as max_tokens
+from public.agent_task_contracts c
+group by c.target_agent, c.status;
+
+comment on view public.task_contract_stats is
+  'Per target agent and status: how many, the oldest wait (pending), how many finished in the last hour, durations of attempts in seconds, tokens used against the budget of the same contracts.';
+revoke all on table public.task_contract_stats from public, anon, authenticated, service_role;
+grant select on table public.task_contract_stats to authenticated, service_role;
+
+-- Hosted and self-hosted projects have this publication; other databases have no realtime server.
+do $$
+begin
+  if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime' and not puballtables)
+    and not exists (
+      select from pg_catalog.pg_publication_tables
+      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'agent_task_contracts')
+  then
+    alter publication supabase_realtime add table public.agent_task_contracts;
+  end if;
+end
+$$;
