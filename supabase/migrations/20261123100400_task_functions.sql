@@ -63,6 +63,13 @@ comment on function ehg_tasks.is_service_role() is
   'Whether the caller acts as the service role, or as a role that includes it (the owner of the project).';
 revoke all on function ehg_tasks.is_service_role() from public, anon, authenticated, service_role;
 
+create or replace function ehg_tasks.is_blank(p_text text)
+returns boolean
+language sql immutable
+set search_path = ''
+as $$ select p_text is null or p_text !~ '\S' $$;
+revoke all on function ehg_tasks.is_blank(text) from public, anon, authenticated, service_role;
+
 create or replace function ehg_tasks.retry_wait(p_retry_count integer)
 returns interval
 language sql immutable
@@ -270,9 +277,9 @@ as $$
 declare
   v_start constant timestamptz := clock_timestamp();
   v_default constant public.agent_task_contracts := ehg_tasks.default_contract();
-  v_many boolean;
+  v_count constant integer := case when jsonb_typeof(p_contracts) = 'array' then jsonb_array_length(p_contracts) end;
+  v_n integer := 0;
   v_item jsonb;
-  v_n bigint := 0;
   v_contract public.agent_task_contracts;
   v_known public.agent_task_contracts;
   v_fault text;
@@ -280,16 +287,15 @@ declare
   v_detail text;
   v_hint text;
 begin
-  if p_contracts is null or jsonb_typeof(p_contracts) <> 'array' or jsonb_array_length(p_contracts) = 0 then
+  if coalesce(v_count, 0) = 0 then
     raise exception using
       errcode = 'TC005', message = 'p_contracts must be an array of one or more contracts';
   end if;
-  if jsonb_array_length(p_contracts) > 1000 then
+  if v_count > 1000 then
     raise exception using
       errcode = 'TC006',
-      message = format('p_contracts has %s contracts, the limit is 1000 a call', jsonb_array_length(p_contracts));
+      message = format('p_contracts has %s contracts, the limit is 1000 a call', v_count);
   end if;
-  v_many := jsonb_array_length(p_contracts) > 1;
 
   for v_item in select i.value from jsonb_array_elements(p_contracts) as i loop
     v_n := v_n + 1;
@@ -319,9 +325,8 @@ begin
     -- One microsecond apart, so that contracts of one call are claimed in the order they stand in.
     v_contract.created_at := v_start + (v_n - 1) * interval '1 microsecond';
 
-    if coalesce(btrim(v_contract.parent_agent), '') = ''
-      or coalesce(btrim(v_contract.target_agent), '') = ''
-      or coalesce(btrim(v_contract.objective), '') = '' then
+    if ehg_tasks.is_blank(v_contract.parent_agent) or ehg_tasks.is_blank(v_contract.target_agent)
+      or ehg_tasks.is_blank(v_contract.objective) then
       raise exception using
         errcode = 'TC005', message = 'parent_agent, target_agent and objective must not be empty';
     end if;
@@ -362,13 +367,13 @@ begin
   end loop;
 exception when others then
   -- Nothing of the call stays; say which of many contracts it was.
-  if not v_many then
+  if v_n = 0 or v_count = 1 then
     raise;
   end if;
   get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_hint = pg_exception_hint;
   raise exception using
     errcode = sqlstate,
-    message = format('contract %s of %s: %s', v_n, jsonb_array_length(p_contracts), v_message),
+    message = format('contract %s of %s: %s', v_n, v_count, v_message),
     detail = v_detail,
     hint = v_hint;
 end
@@ -445,7 +450,7 @@ declare
   v_ids uuid[];
   v_now timestamptz;
 begin
-  if coalesce(btrim(p_target_agent), '') = '' then
+  if ehg_tasks.is_blank(p_target_agent) then
     raise exception using errcode = 'TC005', message = 'p_target_agent must not be empty';
   end if;
   if p_limit is null or p_limit < 1 then
@@ -655,7 +660,8 @@ begin
       session_id, sd_id, type, summary, content_text, token_count, metadata, created_by, source_tool)
     values (
       v_contract.session_id, v_contract.sd_id, 'contract_output',
-      left(coalesce(nullif(btrim(p_result_summary), ''), format('Output of task contract %s', v_contract.id)), 1000),
+      left(case when ehg_tasks.is_blank(p_result_summary) then format('Output of task contract %s', v_contract.id)
+           else p_result_summary end, 1000),
       p_output::text, p_execution_tokens, jsonb_build_object('contract_id', v_contract.id),
       v_contract.target_agent, 'contract-system')
     returning id into v_artifact;

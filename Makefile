@@ -1,0 +1,34 @@
+# Everything here sets itself up: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help: ## This list.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## Agents check the documents of this folder, through a real Supabase API.
+	$(BIN)/ehg-tasks demo
+
+test: $(VENV)/.installed ## All tests, on an embedded Supabase.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/.installed ## Lint, types and the import contract.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## Put the Python code into its standard form.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what the commands above made here.
+	rm -rf $(VENV) .ehg-tasks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

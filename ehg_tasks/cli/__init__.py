@@ -1,0 +1,53 @@
+"""The command line: arguments and printing only.
+
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ehg_tasks import __version__
+from ehg_tasks.cli import demo, local
+from ehg_tasks.cli.output import fail
+from ehg_tasks.errors import TaskContractError
+
+app = typer.Typer(
+    name="ehg-tasks",
+    help="Agent task contracts on Supabase: work that one AI agent hands to another.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(local.app, name="local")
+app.command("demo")(demo.demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ehg-tasks {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[  # noqa: ARG001 - acted on by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Agent task contracts on Supabase: work that one AI agent hands to another."""
+
+
+def run() -> None:
+    """Run the command line. Every expected failure is one line on standard error and an exit code."""
+    try:
+        app()
+    except TaskContractError as error:
+        fail(error)
+    except BrokenPipeError:
+        # The reader of our output has gone (`ehg-tasks list | head`); there is nobody to tell.
+        sys.stderr.close()
+        sys.exit(141)

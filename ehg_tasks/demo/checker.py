@@ -1,0 +1,78 @@
+"""A worker process of the demo: ``python -m ehg_tasks.demo.checker FOLDER SESSION``.
+
+It acts as the target agent ``DOCMON``, holds the publishable key only (from the environment), and
+ends when its standard input does, so it never outlives the program that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+from ehg_tasks import AgentTasks, Claim, ClaimLost, StatusConflict
+from ehg_tasks.demo.documents import check_document
+
+AGENT = "DOCMON"
+BATCH = 4  # contracts a call; a round trip costs more than a claim
+IDLE_SECONDS = 0.3
+
+
+def work(agent: AgentTasks, folder: Path, session: str, stop: threading.Event) -> None:
+    """Claim and check documents below ``folder`` until ``stop`` is set.
+
+    Contracts of other sessions, met on a shared project, are released untouched.
+    """
+    agent_id = uuid.uuid4()
+    while not stop.is_set():
+        claims = agent.claim(AGENT, limit=BATCH, agent_id=agent_id)
+        ours = [claim for claim in claims if str(claim.session_id) == session]
+        for claim in claims:
+            if claim not in ours:
+                agent.release(claim)
+        for claim in ours:
+            if stop.is_set():
+                agent.release(claim)
+                continue
+            try:
+                check(agent, folder, claim)
+            except (ClaimLost, StatusConflict) as error:
+                # Cancelled or handed on while we worked: the result is somebody else's now.
+                print(error, file=sys.stderr, flush=True)  # noqa: T201
+        if not ours:
+            stop.wait(IDLE_SECONDS)
+
+
+def check(agent: AgentTasks, folder: Path, claim: Claim) -> None:
+    """Check one document and record the report, or fail the attempt with the reason."""
+    path = (folder / str((claim.constraints or {}).get("path", ""))).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        agent.fail(claim, "the document lies outside the folder that this agent may read", retry=False)
+        return
+    report = check_document(path, folder)
+    found = f"{len(report.findings)} finding{'s' if len(report.findings) != 1 else ''}"
+    agent.complete(
+        claim,
+        output=report.model_dump(mode="json"),
+        result_summary=f"{report.path}: {found}, {report.words} words",
+    )
+
+
+def main() -> None:
+    """Run until standard input ends."""
+    folder, session = Path(sys.argv[1]), sys.argv[2]
+    stop = threading.Event()
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    with AgentTasks(url=os.environ["SUPABASE_URL"], key=os.environ["SUPABASE_PUBLISHABLE_KEY"]) as agent:
+        work(agent, folder, session, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The live catalog says what the specification says: every column, constraint, index, policy, trigger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+
+from tests.access import specification as spec
+
+TABLE = "'public.agent_task_contracts'::regclass"
+
+
+def rows(database: Connection[Any], query: str) -> list[tuple[Any, ...]]:
+    # Definitions are printed with their schema only where it is not on the search path.
+    database.execute("set search_path = ''")
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.execute("reset search_path")
+
+
+def test_columns(database: Connection[Any]) -> None:
+    live = rows(
+        database,
+        """
+        select column_name, data_type, coalesce(character_maximum_length, numeric_precision),
+               is_nullable = 'YES', column_default
+        from information_schema.columns
+        where table_schema = 'public' and table_name = 'agent_task_contracts'
+        order by ordinal_position
+        """,
+    )
+    assert live == spec.COLUMNS
+    [(element,)] = rows(
+        database,
+        f"select format_type(atttypid, atttypmod) from pg_attribute where attrelid = {TABLE}"
+        " and attname = 'input_artifacts'",
+    )
+    assert element == "uuid[]"
+
+
+def test_constraints(database: Connection[Any]) -> None:
+    live = rows(
+        database,
+        "select conname, pg_get_constraintdef(oid) from pg_constraint"
+        f" where conrelid = {TABLE} and contype <> 'n'",  # not-null ones are columns' (PostgreSQL 18)
+    )
+    assert dict(live) == spec.CONSTRAINTS
+
+
+def test_indexes(database: Connection[Any]) -> None:
+    live = rows(
+        database,
+        "select indexname, indexdef from pg_indexes"
+        " where schemaname = 'public' and tablename = 'agent_task_contracts'",
+    )
+    assert dict(live) == spec.INDEXES | spec.ADDED_INDEXES
+
+
+def test_policies_and_row_level_security(database: Connection[Any]) -> None:
+    live = rows(
+        database,
+        "select policyname, cmd, roles::text[], qual, with_check, permissive from pg_policies"
+        " where schemaname = 'public' and tablename = 'agent_task_contracts'",
+    )
+    assert {(name, cmd, tuple(roles), using, check) for name, cmd, roles, using, check, _ in live} == spec.POLICIES
+    assert {permissive for *_, permissive in live} == {"PERMISSIVE"}
+    [(enabled, forced)] = rows(
+        database, f"select relrowsecurity, relforcerowsecurity from pg_class where oid = {TABLE}"
+    )
+    assert (enabled, forced) == (True, False)
+
+
+def test_triggers(database: Connection[Any]) -> None:
+    live = rows(
+        database,
+        "select tgname, pg_get_triggerdef(oid) from pg_trigger"
+        f" where tgrelid = {TABLE} and not tgisinternal and tgenabled = 'O'",
+    )
+    assert dict(live) == spec.TRIGGERS | spec.ADDED_TRIGGERS
+
+
+def test_grants_mirror_the_policies(database: Connection[Any]) -> None:
+    live = rows(
+        database,
+        "select case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type"
+        f" from pg_class c, aclexplode(c.relacl) a where c.oid = {TABLE} and a.grantee <> c.relowner",
+    )
+    assert set(live) == {(role, privilege) for role, held in spec.GRANTS.items() for privilege in held}
+    columns = rows(
+        database, f"select attname from pg_attribute where attrelid = {TABLE} and attacl is not null"
+    )
+    assert columns == []
+
+
+def test_a_contract_made_by_function_has_the_defaults_of_the_table(database: Connection[Any]) -> None:
+    """The engine repeats the column defaults in one function; they must not drift apart."""
+    database.execute(
+        "insert into public.agent_task_contracts (parent_agent, target_agent, objective)"
+        " values ('P', 'by table', 'o')"
+    )
+    database.execute("select public.create_task_contract('P', 'by function', 'o')")
+    compared = [
+        name for name, *_ in spec.COLUMNS if name not in {"id", "target_agent", "created_at", "updated_at"}
+    ]
+    found = rows(
+        database,
+        f"select {', '.join(compared)} from public.agent_task_contracts order by target_agent",
+    )
+    assert len(found) == 2
+    assert found[0] == found[1]

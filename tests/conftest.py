@@ -1,0 +1,168 @@
+"""A real project for the tests: the embedded Supabase, or one that the environment names.
+
+With EHG_TASKS_TEST_PROJECT=1, SUPABASE_URL, both keys and SUPABASE_DB_URL point at a project made for
+tests: its contracts are deleted before each test.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from supabase import Client, ClientOptions, create_client
+
+from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks
+from ehg_tasks.local import LocalStack
+from tests.sql import Caller
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the tests run."""
+
+    url: str
+    publishable_key: str
+    secret_key: str
+    database_url: str
+    """A login that row level security does not bind, to see what really changed."""
+    jwt_secret: str
+    anon_jwt: str
+    service_role_jwt: str
+
+    def api(self, key: str, token: str | None = None) -> Client:
+        """A plain supabase-py client, to act on tables as any program could."""
+        options = ClientOptions(auto_refresh_token=False, persist_session=False)
+        if token is not None:
+            options.headers["Authorization"] = f"Bearer {token}"
+        return create_client(self.url, key, options=options)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    if os.environ.get("EHG_TASKS_TEST_PROJECT") == "1":
+        env = os.environ
+        yield Project(
+            env["SUPABASE_URL"],
+            env["SUPABASE_PUBLISHABLE_KEY"],
+            env["SUPABASE_SECRET_KEY"],
+            env["SUPABASE_DB_URL"],
+            env["SUPABASE_JWT_SECRET"],
+            env["SUPABASE_ANON_KEY"],
+            env["SUPABASE_SERVICE_ROLE_KEY"],
+        )
+        return
+    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
+        yield Project(
+            stack.url,
+            stack.publishable_key,
+            stack.secret_key,
+            stack.superuser_url,
+            stack.jwt_secret,
+            stack.anon_jwt,
+            stack.service_role_jwt,
+        )
+
+
+@pytest.fixture(scope="session")
+def connection(project: Project) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(project.database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """A superuser's view of an empty table."""
+    connection.execute("delete from public.agent_task_contracts")
+    connection.execute("delete from public.agent_artifacts")
+    connection.execute("delete from public.strategic_directives_v2")
+    return connection
+
+
+@pytest.fixture
+def contracts(database: psycopg.Connection[Any]) -> Callable[[], list[dict[str, Any]]]:
+    """Every contract as it stands, to compare before and after."""
+
+    def read() -> list[dict[str, Any]]:
+        with database.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+            return cursor.execute("select * from public.agent_task_contracts order by created_at, id").fetchall()
+
+    return read
+
+
+@pytest.fixture
+def agent(project: Project, database: psycopg.Connection[Any]) -> Iterator[AgentTasks]:
+    with AgentTasks(url=project.url, key=project.publishable_key) as agent:
+        yield agent
+
+
+@pytest.fixture
+def backend(project: Project, database: psycopg.Connection[Any]) -> Iterator[BackendTasks]:
+    with BackendTasks(url=project.url, key=project.secret_key) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def user_token(project: Project) -> str:
+    """The access token of a user who signed up and in."""
+    api = project.api(project.publishable_key)
+    credentials = {"email": f"ana-{secrets.token_hex(4)}@example.com", "password": secrets.token_urlsafe(16)}
+    api.auth.sign_up({"email": credentials["email"], "password": credentials["password"]})
+    answer = api.auth.sign_in_with_password({"email": credentials["email"], "password": credentials["password"]})
+    assert answer.session is not None
+    return answer.session.access_token
+
+
+@pytest.fixture
+def dashboard(
+    project: Project, database: psycopg.Connection[Any], user_token: str
+) -> Iterator[DashboardTasks]:
+    with DashboardTasks(url=project.url, key=project.publishable_key, access_token=user_token) as dashboard:
+        yield dashboard
+
+
+@pytest.fixture
+def anon_api(project: Project, database: psycopg.Connection[Any]) -> Client:
+    return project.api(project.publishable_key)
+
+
+@pytest.fixture
+def user_api(project: Project, database: psycopg.Connection[Any], user_token: str) -> Client:
+    return project.api(project.publishable_key, user_token)
+
+
+@pytest.fixture
+def service_api(project: Project, database: psycopg.Connection[Any]) -> Client:
+    return project.api(project.secret_key)
+
+
+@pytest.fixture
+def call_as(project: Project, database: psycopg.Connection[Any]) -> Iterator[Callable[[str], Caller]]:
+    """A maker of callers in SQL, each with a connection of its own."""
+    with ExitStack() as stack:
+
+        def make(role: str) -> Caller:
+            connection = stack.enter_context(psycopg.connect(project.database_url, autocommit=True))
+            return Caller(connection, role)
+
+        yield make
+
+
+@pytest.fixture
+def anon(call_as: Callable[[str], Caller]) -> Caller:
+    return call_as("anon")
+
+
+@pytest.fixture
+def service(call_as: Callable[[str], Caller]) -> Caller:
+    return call_as("service_role")
+
+
+@pytest.fixture
+def authenticated(call_as: Callable[[str], Caller]) -> Caller:
+    return call_as("authenticated")

@@ -1,0 +1,247 @@
+"""complete_task_contract: a result is recorded once, by the holder of the claim."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg.rows import dict_row
+
+from tests.lifecycle.helpers import Database, claim, claimed, contract, create, end_lease, leases
+from tests.sql import Caller, Row, jsonb, refused
+
+
+def artifacts(database: Database) -> list[Row]:
+    with database.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute("select * from public.agent_artifacts order by created_at").fetchall()
+
+
+def complete(caller: Caller, row: Row, **fields: Any) -> Row:
+    """Complete what `row` (a claim) holds."""
+    fields = {"contract_id": row["contract_id"], "claim_token": row["claim_token"], **fields}
+    [done] = caller("complete_task_contract", **fields)
+    return done
+
+
+def test_the_result_is_recorded(anon: Caller, database: Database) -> None:
+    row = claimed(anon, session_id=(session := uuid4()))
+    agent, key = uuid4(), uuid4()
+    done = complete(
+        anon, row, result_summary="fine", execution_tokens=12, agent_id=agent, idempotency_key=key,
+        output={"a": [1]},
+    )  # fmt: skip
+    after = contract(database, row["contract_id"])
+    [artifact] = artifacts(database)
+    assert done == {
+        "success": True, "message": "task contract completed", "contract_id": row["contract_id"],
+        "status": "completed", "was_duplicate": False, "output_artifact_id": artifact["id"],
+    }  # fmt: skip
+    assert (after["status"], after["result_summary"], after["execution_tokens"]) == ("completed", "fine", 12)
+    assert (after["completion_idempotency_key"], after["completed_by_agent_id"]) == (key, agent)
+    assert after["output_artifact_id"] == artifact["id"]
+    assert after["completed_at"] >= after["started_at"]
+    assert after["error_message"] is None
+    assert leases(database) == []
+    assert (artifact["type"], artifact["source_tool"]) == ("contract_output", "contract-system")
+    assert (artifact["summary"], artifact["content_text"]) == ("fine", '{"a": [1]}')
+    assert (artifact["token_count"], artifact["created_by"], artifact["session_id"]) == (12, "T", session)
+    assert artifact["metadata"] == {"contract_id": str(row["contract_id"])}
+
+
+@pytest.mark.parametrize("output", [[], [1], "text", 0, False, {}], ids=repr)
+def test_any_json_is_an_output(anon: Caller, output: Any) -> None:
+    row = claimed(anon)
+    complete(anon, row, output=jsonb(output))
+    [outcome] = anon("task_contract_outcomes", contract_ids=[row["contract_id"]])
+    assert outcome["output"] == output
+
+
+def test_the_agent_of_the_claim_is_the_one_who_completed(anon: Caller, database: Database) -> None:
+    create(anon)
+    agent = uuid4()
+    row = claim(anon, agent_id=agent)
+    complete(anon, row)
+    assert contract(database, row["contract_id"])["completed_by_agent_id"] == agent
+
+
+def test_failure_without_a_retry(anon: Caller, database: Database) -> None:
+    row = claimed(anon)
+    done = complete(anon, row, success=False, error_message="no paper")
+    assert (done["success"], done["status"]) == (False, "failed")
+    after = contract(database, row["contract_id"])
+    assert (after["status"], after["error_message"], after["retry_count"]) == ("failed", "no paper", 0)
+
+
+def test_an_existing_artifact_can_be_the_output(anon: Caller, database: Database) -> None:
+    [artifact] = database.execute(
+        "insert into public.agent_artifacts (type, summary) values ('analysis', 's') returning id"
+    ).fetchone() or []
+    row = claimed(anon)
+    assert complete(anon, row, output_artifact_id=artifact)["output_artifact_id"] == artifact
+    database.execute("delete from public.agent_artifacts")
+    assert contract(database, row["contract_id"])["output_artifact_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"success": None}, "TC005"),
+        ({"execution_tokens": -1}, "TC005"),
+        ({"output": {}, "output_artifact_id": UUID(int=1)}, "TC005"),
+        ({"output_artifact_id": UUID(int=1)}, "23503"),
+        ({"result_summary": "x" * 65537}, "TC006"),
+        ({"error_message": "x" * 65537}, "TC006"),
+        ({"output": {"x": "x" * 1048577}}, "TC006"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_bad_results_are_refused_and_nothing_changes(
+    anon: Caller, database: Database, fields: dict[str, Any], code: str
+) -> None:
+    row = claimed(anon)
+    before = contract(database, row["contract_id"]), leases(database)
+    with refused(code):
+        complete(anon, row, **fields)
+    assert (contract(database, row["contract_id"]), leases(database)) == before
+    assert artifacts(database) == []
+
+
+def test_the_largest_result(anon: Caller) -> None:
+    row = claimed(anon)
+    complete(anon, row, output=jsonb("x" * (1048576 - 2)), result_summary="x" * 65536)
+
+
+class TestClaimToken:
+    @pytest.mark.parametrize("token", [None, UUID(int=1)])
+    def test_an_agent_must_present_the_token_of_the_current_claim(
+        self, anon: Caller, database: Database, token: UUID | None
+    ) -> None:
+        row = claimed(anon)
+        before = contract(database, row["contract_id"])
+        with refused("TC002"):
+            complete(anon, row, claim_token=token, output={})
+        assert contract(database, row["contract_id"]) == before
+        assert artifacts(database) == []
+
+    def test_the_service_role_may_leave_it_out(self, anon: Caller, service: Caller) -> None:
+        row = claimed(anon)
+        assert complete(service, row, claim_token=None)["status"] == "completed"
+
+    def test_but_not_present_a_wrong_one(self, anon: Caller, service: Caller) -> None:
+        row = claimed(anon)
+        with refused("TC002"):
+            complete(service, row, claim_token=UUID(int=1))
+
+    def test_a_worker_that_lost_its_claim_cannot_overwrite_the_next(
+        self, anon: Caller, database: Database
+    ) -> None:
+        late = claimed(anon)
+        end_lease(database, late["contract_id"])
+        current = claim(anon)
+        before = contract(database, late["contract_id"])
+        with refused("TC002", "is lost"):
+            complete(anon, late, result_summary="late")
+        assert contract(database, late["contract_id"]) == before
+        complete(anon, current, result_summary="current")
+        with refused("TC004"):
+            complete(anon, late, result_summary="late")
+        assert contract(database, late["contract_id"])["result_summary"] == "current"
+
+    def test_a_late_result_counts_while_nobody_took_over(self, anon: Caller, database: Database) -> None:
+        row = claimed(anon)
+        end_lease(database, row["contract_id"])
+        assert complete(anon, row)["status"] == "completed"
+
+    def test_the_service_role_cannot_complete_what_nobody_claimed(
+        self, service: Caller, database: Database
+    ) -> None:
+        contract_id = create(service)
+        with refused("TC003"):
+            service("complete_task_contract", contract_id=contract_id)
+        assert contract(database, contract_id)["status"] == "pending"
+
+    def test_the_service_role_completes_what_another_client_set_in_progress(
+        self, service: Caller
+    ) -> None:
+        contract_id = create(service)
+        service.run("update public.agent_task_contracts set status = 'in_progress', started_at = now()")
+        [done] = service("complete_task_contract", contract_id=contract_id)
+        assert done["status"] == "completed"
+
+
+class TestReplay:
+    RESULT: dict[str, Any] = {"result_summary": "fine", "execution_tokens": 3, "output": {"a": 1}}  # noqa: RUF012
+
+    @pytest.mark.parametrize("key", [None, UUID(int=5)], ids=["claim token", "own key"])
+    def test_the_same_call_gets_the_same_answer(
+        self, anon: Caller, database: Database, key: UUID | None
+    ) -> None:
+        row = claimed(anon)
+        first = complete(anon, row, idempotency_key=key, **self.RESULT)
+        before = contract(database, row["contract_id"])
+        again = complete(anon, row, idempotency_key=key, **self.RESULT)
+        assert again == first | {"was_duplicate": True, "message": "already recorded"}
+        assert contract(database, row["contract_id"]) == before
+        assert len(artifacts(database)) == 1
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"result_summary": "other"},
+            {"execution_tokens": 4},
+            {"output": {"a": 2}},
+            {"output": None},
+            {"success": False},
+            {"error_message": "e"},
+            {"agent_id": UUID(int=9)},
+        ],
+        ids=str,
+    )
+    def test_another_result_under_the_same_key_is_refused(
+        self, anon: Caller, database: Database, other: dict[str, Any]
+    ) -> None:
+        row = claimed(anon)
+        complete(anon, row, **self.RESULT)
+        before = contract(database, row["contract_id"])
+        with refused("TC004", "another result"):
+            complete(anon, row, **(self.RESULT | other))
+        assert contract(database, row["contract_id"]) == before
+        assert len(artifacts(database)) == 1
+
+    def test_another_key_is_refused(self, anon: Caller, database: Database) -> None:
+        row = claimed(anon)
+        complete(anon, row, idempotency_key=UUID(int=5), **self.RESULT)
+        with refused("TC004", "another key"):
+            complete(anon, row, idempotency_key=UUID(int=6), **self.RESULT)
+
+
+class TestEarlierName:
+    def test_it_answers_in_its_own_columns(self, anon: Caller, service: Caller, database: Database) -> None:
+        row = claimed(anon)
+        key, agent = uuid4(), uuid4()
+        given = {
+            "contract_id": row["contract_id"], "idempotency_key": key, "result_summary": "s",
+            "tokens_used": 4, "agent_id": agent,
+        }  # fmt: skip
+        [done] = service("fn_complete_task_contract_idempotent", **given)
+        assert list(done) == ["success", "was_duplicate", "message", "contract_id"]
+        assert (done["success"], done["was_duplicate"]) == (True, False)
+        [again] = service("fn_complete_task_contract_idempotent", **given)
+        assert (again["success"], again["was_duplicate"]) == (True, True)
+        after = contract(database, row["contract_id"])
+        assert (after["execution_tokens"], after["completed_by_agent_id"]) == (4, agent)
+
+    def test_it_completes_nothing_that_nobody_claimed(self, service: Caller) -> None:
+        with refused("TC003"):
+            service(
+                "fn_complete_task_contract_idempotent", contract_id=create(service), idempotency_key=uuid4()
+            )
+
+    def test_an_agent_needs_the_claim_token_here_too(self, anon: Caller) -> None:
+        row = claimed(anon)
+        given = {"contract_id": row["contract_id"], "idempotency_key": uuid4()}
+        with refused("TC002"):
+            anon("fn_complete_task_contract_idempotent", **given)
+        [done] = anon("fn_complete_task_contract_idempotent", **given, claim_token=row["claim_token"])
+        assert done["success"] is True

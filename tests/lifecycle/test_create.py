@@ -1,0 +1,153 @@
+"""create_task_contract and create_task_contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.lifecycle.helpers import Database, contract, create
+from tests.sql import Caller, jsonb, refused
+
+Contracts = Callable[[], list[dict[str, Any]]]
+ONE = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
+
+
+def test_every_field_is_kept(anon: Caller, database: Database) -> None:
+    database.execute("insert into public.strategic_directives_v2 (id) values ('SD-1')")
+    given = {
+        "session_id": uuid4(), "sd_id": "SD-1", "input_artifacts": [uuid4()], "input_summary": "in",
+        "constraints": {"no": ["internet"]}, "expected_output_type": "report", "priority": 7,
+        "max_tokens": 9, "contract_id": uuid4(), "output_schema": {"type": "object"},
+        "timeout_minutes": 3, "max_retries": 0, "created_by": "me",
+    }  # fmt: skip
+    [made] = anon("create_task_contract", **ONE, **given)
+    assert made == {"contract_id": given["contract_id"], "contract_summary": "P -> T: o", "created": True}
+    row = contract(database, made["contract_id"])
+    given["id"] = given.pop("contract_id")
+    assert {name: row[name] for name in ONE | given} == ONE | given
+    assert (row["status"], row["retry_count"], row["started_at"]) == ("pending", 0, None)
+
+
+def test_a_repeat_with_the_same_id_creates_nothing_new(anon: Caller, contracts: Contracts) -> None:
+    contract_id = create(anon)
+    before = contracts()
+    [again] = anon("create_task_contract", **ONE, contract_id=contract_id)
+    assert again == {"contract_id": contract_id, "contract_summary": "P -> T: o", "created": False}
+    assert contracts() == before
+
+
+@pytest.mark.parametrize("field", ["parent_agent", "target_agent", "objective"])
+def test_another_contract_under_the_same_id_is_refused(
+    anon: Caller, contracts: Contracts, field: str
+) -> None:
+    contract_id = create(anon)
+    before = contracts()
+    with refused("TC004"):
+        anon("create_task_contract", **(ONE | {field: "other"}), contract_id=contract_id)
+    assert contracts() == before
+
+
+BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"parent_agent": ""}, "TC005"),
+    ({"target_agent": " "}, "TC005"),
+    ({"objective": "\n"}, "TC005"),
+    ({"objective": None}, "TC005"),
+    ({"target_agent": None}, "TC005"),
+    ({"parent_agent": "x" * 51}, "TC005"),
+    ({"target_agent": "x" * 51}, "TC005"),
+    ({"sd_id": "x" * 51}, "TC005"),
+    ({"expected_output_type": "x" * 51}, "TC005"),
+    ({"created_by": "x" * 101}, "TC005"),
+    ({"timeout_minutes": 0}, "TC005"),
+    ({"max_tokens": 0}, "TC005"),
+    ({"max_retries": -1}, "TC005"),
+    ({"priority": None}, "23502"),
+    ({"expected_output_type": None}, "23502"),
+    ({"sd_id": "SD-unknown"}, "23503"),
+    ({"objective": "x" * 65537}, "TC006"),
+    ({"objective": "é" * 32769}, "TC006"),
+    ({"input_summary": "x" * 65537}, "TC006"),
+    ({"constraints": {"x": "x" * 65537}}, "TC006"),
+    ({"output_schema": {"x": "x" * 65537}}, "TC006"),
+    ({"input_artifacts": [UUID(int=n) for n in range(1001)]}, "TC006"),
+]
+
+
+@pytest.mark.parametrize(("fields", "code"), BAD_FIELDS, ids=lambda value: str(value)[:40])
+def test_bad_fields_are_refused_and_nothing_is_created(
+    anon: Caller, contracts: Contracts, fields: dict[str, Any], code: str
+) -> None:
+    with refused(code):
+        anon("create_task_contract", **(ONE | fields))
+    assert contracts() == []
+
+
+def test_the_limits_themselves_are_allowed(anon: Caller, contracts: Contracts) -> None:
+    create(
+        anon, objective="x" * 65536, input_summary="x" * 65536, constraints={"x": "y" * 65527},
+        input_artifacts=[UUID(int=n) for n in range(1000)], max_retries=0, timeout_minutes=1, max_tokens=1,
+        parent_agent="x" * 50, created_by="x" * 100,
+    )  # fmt: skip
+    assert len(contracts()) == 1
+
+
+class TestMany:
+    def test_all_are_created_in_the_order_given(self, anon: Caller, contracts: Contracts) -> None:
+        given = [ONE | {"objective": f"o{n}"} for n in range(1000)]
+        made = anon("create_task_contracts", contracts=jsonb(given))
+        assert [row["contract_summary"] for row in made] == [f"P -> T: o{n}" for n in range(1000)]
+        assert [row["id"] for row in contracts()] == [row["contract_id"] for row in made]
+
+    def test_fields_left_out_get_the_defaults_of_the_table(self, anon: Caller, contracts: Contracts) -> None:
+        anon("create_task_contracts", contracts=jsonb([ONE | {"max_tokens": None}]))
+        [row] = contracts()
+        assert (row["priority"], row["timeout_minutes"], row["max_retries"]) == (50, 30, 2)
+        assert (row["constraints"], row["input_artifacts"], row["max_tokens"]) == ({}, [], None)
+
+    @pytest.mark.parametrize(
+        ("second", "code", "says"),
+        [
+            (ONE | {"objektive": "o"}, "TC005", "contract 2 of 2: unknown field: objektive"),
+            (ONE | {"id": str(uuid4())}, "TC005", "unknown field: id"),
+            (ONE | {"status": "completed"}, "TC005", "unknown field: status"),
+            ("text", "TC005", "contract 2 of 2: a contract must be a JSON object"),
+            (ONE | {"sd_id": "SD-unknown"}, "23503", "contract 2 of 2"),
+            (ONE | {"priority": "high"}, "22P02", "contract 2 of 2"),
+            (ONE | {"contract_id": "1"}, "22P02", "contract 2 of 2"),
+            (ONE | {"priority": 2**31}, "22003", "contract 2 of 2"),
+            (ONE | {"input_artifacts": ["1"]}, "22P02", "contract 2 of 2"),
+            (ONE | {"objective": "x" * 65537}, "TC006", "contract 2 of 2: objective is too large"),
+            ({"parent_agent": "P"}, "TC005", "must not be empty"),
+        ],
+    )
+    def test_one_bad_contract_stops_all(
+        self, anon: Caller, contracts: Contracts, second: Any, code: str, says: str
+    ) -> None:
+        with refused(code, says):
+            anon("create_task_contracts", contracts=jsonb([ONE, second]))
+        assert contracts() == []
+
+    @pytest.mark.parametrize(
+        ("given", "code"),
+        [(None, "TC005"), ([], "TC005"), ({}, "TC005"), ("x", "TC005"), ([ONE] * 1001, "TC006")],
+        ids=["null", "empty", "object", "text", "1001"],
+    )
+    def test_what_is_no_list_of_contracts_is_refused(
+        self, anon: Caller, contracts: Contracts, given: Any, code: str
+    ) -> None:
+        with refused(code):
+            anon("create_task_contracts", contracts=jsonb(given))
+        assert contracts() == []
+
+    def test_a_repeat_of_the_whole_call_creates_nothing_new(
+        self, anon: Caller, contracts: Contracts
+    ) -> None:
+        given = [ONE | {"contract_id": str(uuid4())} for _ in range(3)]
+        anon("create_task_contracts", contracts=jsonb(given))
+        before = contracts()
+        again = anon("create_task_contracts", contracts=jsonb(given))
+        assert [row["created"] for row in again] == [False] * 3
+        assert contracts() == before
