@@ -79,7 +79,9 @@ def _run(settings: Settings, folder: Path, documents: list[Path], workers: int, 
             "SUPABASE_PUBLISHABLE_KEY is missing", hint="Set it beside SUPABASE_URL, or set neither."
         )
     with Bar(TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
-        summary = run(settings, folder.resolve(), [path.resolve() for path in documents], workers, Screen(bar))
+        summary = run(
+            settings, folder.resolve(), [path.resolve() for path in documents], workers, Screen(bar)
+        )
     _print(summary, console)
     if summary.problems:
         raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""The demo: agents check a folder of Markdown documents for one another."""

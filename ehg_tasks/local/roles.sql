@@ -1,0 +1,41 @@
+-- The roles and schemas of a Supabase project, before its first migration.
+--
+-- As on a hosted project, the superuser is supabase_admin; migrations run as postgres, which is none;
+-- the API logs in as authenticator and takes the role that the key or token names.
+-- Passwords come from the environment, so that they stand in no argument list.
+
+\getenv postgres_password EHG_POSTGRES_PASSWORD
+\getenv authenticator_password EHG_AUTHENTICATOR_PASSWORD
+\getenv auth_password EHG_AUTH_PASSWORD
+
+create role anon nologin noinherit;
+create role authenticated nologin noinherit;
+create role service_role nologin noinherit bypassrls;
+
+create role authenticator login noinherit password :'authenticator_password';
+grant anon, authenticated, service_role to authenticator;
+-- The hosted API's limit; the tighter one of anon is applied by hosted PostgREST alone.
+alter role authenticator set statement_timeout = '8s';
+
+create role supabase_auth_admin login noinherit createrole password :'auth_password';
+alter role supabase_auth_admin set search_path = auth;
+
+create role postgres login createrole createdb replication bypassrls password :'postgres_password';
+alter role postgres set search_path = "$user", public, extensions;
+grant anon, authenticated, service_role to postgres with admin option;
+alter database postgres owner to postgres;
+
+revoke create on schema public from public;
+grant usage on schema public to anon, authenticated, service_role;
+grant create on schema public to postgres;
+
+create schema extensions authorization postgres;
+grant usage on schema extensions to anon, authenticated, service_role;
+
+create schema auth authorization supabase_auth_admin;
+grant usage on schema auth to postgres, anon, authenticated, service_role;
+
+-- Where the Supabase CLI writes down what it has applied; so do we.
+create schema supabase_migrations authorization postgres;
+create table supabase_migrations.schema_migrations (version text primary key, statements text[], name text);
+alter table supabase_migrations.schema_migrations owner to postgres;

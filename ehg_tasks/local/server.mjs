@@ -1,0 +1,198 @@
+// The processes of one embedded Supabase: this one, which serves the API, and its child Postgres.
+//
+// Orders come as JSON lines on standard input, answers go out as JSON lines on standard output:
+//   {postgres: {...}}  start Postgres           -> {postgres: pid}
+//   {auth: {...}}      make the auth schema     -> {auth: true}
+//   {api: {...}}       serve the API            -> {api: port}
+//   {detach: true}     outlive the orderer      -> {detached: true}
+//   anything that goes wrong                    -> {error, code}
+// Unless detached, everything here ends when standard input does: when the program that holds the
+// stack ends in whatever way. Secrets come through standard input only, never as arguments.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import { spawn } from "node:child_process";
+import { openSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+console.log = console.info = console.debug = console.error; // standard output is for answers alone
+process.stdout.on("error", () => {}); // nobody has to listen to them
+
+// --- processes ---------------------------------------------------------------------------------
+
+let postgres = null;
+let detached = false;
+let stopping = false;
+
+function stop(code) {
+  if (stopping) return;
+  stopping = true;
+  if (postgres === null) process.exit(code);
+  postgres.once("exit", () => process.exit(code));
+  postgres.kill("SIGINT"); // fast shutdown: roll back what is open, keep what is committed
+  setTimeout(() => postgres.kill("SIGQUIT"), 10_000); // immediate shutdown; the next start recovers
+}
+
+function startPostgres({ command, log, uid, gid }) {
+  const out = openSync(log, "a", 0o600);
+  const [program, ...parameters] = command;
+  // A group of its own, so that a signal for this process does not reach it: we stop it in order.
+  postgres = spawn(program, parameters, { stdio: ["ignore", out, out], uid, gid, detached: true, cwd: "/" });
+  postgres.once("error", (error) => {
+    postgres = null;
+    fail(error);
+  });
+  postgres.once("exit", () => {
+    answer({ error: "Postgres has ended", code: "POSTGRES" });
+    postgres = null;
+    stop(1);
+  });
+  if (postgres.pid !== undefined) answer({ postgres: postgres.pid });
+}
+
+function fail(error) {
+  console.error(error);
+  answer({ error: String(error?.message ?? error), code: error?.code ?? null });
+  stop(1);
+}
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop(0));
+process.on("uncaughtException", fail);
+process.on("unhandledRejection", fail);
+
+const orderer = process.ppid;
+setInterval(() => {
+  // A child that the orderer forked may hold our standard input open after its end.
+  if (!detached && process.ppid !== orderer) stop(0);
+}, 1000).unref();
+
+// --- the API -----------------------------------------------------------------------------------
+
+// The database error behind the answer to a request, for `plainErrors`.
+const request = new AsyncLocalStorage();
+
+// PostgREST's status for an SQLSTATE; what is not listed is the client's fault (400).
+function statusOf(code) {
+  const statuses = {
+    "23503": 409, "23505": 409, "25006": 405, "42501": 403, "42883": 404, "42P01": 404, "42P17": 500,
+    "57P01": 503, "08": 503, "25": 500, "28": 403, "2D": 500, "38": 500, "39": 500, "3B": 500, "40": 500,
+    "53": 503, "54": 500, "55": 500, "57": 500, "58": 500, "F0": 500, "HV": 500, "P0": 500, "XX": 500,
+  };
+  return code === "P0001" ? 400 : (statuses[code] ?? statuses[code.slice(0, 2)] ?? 400);
+}
+
+// Lite answers SQLSTATEs that it does not know, a failed CHECK among them, with 500 and a code of its own.
+async function plainErrors(context, next) {
+  const seen = { error: null };
+  await request.run(seen, next);
+  if (context.res.status !== 500 || seen.error === null) return;
+  const body = await context.res.clone().json().catch(() => null);
+  if (body?.code !== "SUP") return;
+  const { code, message, detail, hint } = seen.error;
+  context.res = Response.json(
+    { code, message, details: detail ?? null, hint: hint ?? null }, { status: statusOf(code) });
+}
+
+// A timestamp as PostgREST prints it: 2026-11-23T09:51:21.28+00:00.
+function isoTimestamp(text) {
+  const [, day, time, zone, rest] = /^(\S+) ([\d:.]+)([+-][\d:]+)(.*)$/.exec(text) ?? [];
+  return day === undefined ? text : `${day}T${time}${zone.includes(":") ? zone : `${zone}:00`}${rest}`;
+}
+
+async function makeAuthSchema({ database, authLogin }) {
+  const { getAuthSchemaSql, SUPABASE_AUTH_HELPERS_SQL } = await import("@supabase/lite");
+  const { default: connect } = await import("postgres");
+  const server = { host: "127.0.0.1", port: database, database: "postgres" };
+  const sql = connect({ ...server, ...authLogin, max: 1, onnotice: () => {} });
+  // The schema is there; only a role that may create schemas could say so again.
+  const statements = getAuthSchemaSql() + SUPABASE_AUTH_HELPERS_SQL;
+  await sql.unsafe(statements.replace(/create schema if not exists auth;/gi, ""));
+  await sql.end();
+  answer({ auth: true });
+}
+
+async function serveApi({ port, database, login, authLogin, jwtSecret, keys }) {
+  const { App } = await import("@supabase/lite");
+  const { createPostgresConnection } = await import("@supabase/lite/postgres");
+  const { serve } = await import("@hono/node-server");
+  const { Hono } = await import("hono");
+
+  function connect({ user, password }) {
+    const connection = createPostgresConnection({
+      url: `postgres://${user}:${password}@127.0.0.1:${database}/postgres`,
+      postgresOptions: {
+        onnotice: () => {},
+        types: { timestamptz: { to: 1184, from: [1184], serialize: String, parse: isoTimestamp } },
+      },
+    });
+    // Its first request would otherwise grant the API roles everything on every table.
+    connection.rlsState = "active";
+    const withContext = connection.withContext.bind(connection);
+    connection.withContext = async (...parameters) => {
+      try {
+        return await withContext(...parameters);
+      } catch (error) {
+        const seen = request.getStore();
+        if (seen && typeof error?.code === "string" && /^[0-9A-Z]{5}$/.test(error.code)) seen.error = error;
+        throw error;
+      }
+    };
+    return connection;
+  }
+
+  const claims = { publishable: { role: "anon" }, secret: { role: "service_role" } };
+  const config = {
+    api: { enabled: true, schemas: ["public"], max_rows: 1000 },
+    auth: {
+      enabled: true,
+      jwt_secret: jwtSecret,
+      publishable_key: keys.find((key) => key.type === "publishable").key,
+      secret_key: keys.find((key) => key.type === "secret").key,
+      enable_signup: true,
+      email: { enable_signup: true, enable_confirmations: false },
+    },
+    storage: { enabled: false },
+  };
+  const options = {
+    server: {
+      admin: false,
+      disableStudio: true,
+      middlewares: [plainErrors],
+      apiKeys: {
+        resolver: async (given) => {
+          const known = keys.find(({ key }) => key === given);
+          return known ? { type: known.type, claims: claims[known.type] } : null;
+        },
+      },
+    },
+  };
+  const rest = new App({ ...config, connection: connect(login), options });
+  const auth = new App({ ...config, connection: connect(authLogin), options });
+  await rest.init();
+  await auth.init();
+
+  const hono = new Hono();
+  hono.get("/health", (context) => context.json({ status: "ok" }));
+  hono.all("/rest/v1", (context) => rest.server.fetch(context.req.raw, context.env));
+  hono.all("/rest/v1/*", (context) => rest.server.fetch(context.req.raw, context.env));
+  hono.all("/auth/v1/*", (context) => auth.server.fetch(context.req.raw, context.env));
+  const server = serve({ fetch: hono.fetch, hostname: "127.0.0.1", port }, () => answer({ api: port }));
+  server.on("error", fail);
+}
+
+// --- orders ------------------------------------------------------------------------------------
+
+const orders = createInterface({ input: process.stdin });
+orders.on("line", (line) => {
+  const order = JSON.parse(line);
+  if (order.postgres) startPostgres(order.postgres);
+  else if (order.auth) makeAuthSchema(order.auth).catch(fail);
+  else if (order.api) serveApi(order.api).catch(fail);
+  else if (order.detach) {
+    detached = true;
+    answer({ detached: true });
+  }
+});
+orders.on("close", () => {
+  if (!detached) stop(0);
+});

@@ -1,0 +1,343 @@
+"""`LocalStack`: a Supabase project in a folder, without containers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from pydantic import SecretStr
+
+from ehg_tasks import migrations as packaged
+from ehg_tasks.errors import LocalStackError
+from ehg_tasks.local import api
+from ehg_tasks.local.keys import Keys
+from ehg_tasks.local.postgres import Postgres
+from ehg_tasks.local.processes import START_SECONDS, STOP_SECONDS, PortTakenError, Processes
+from ehg_tasks.settings import Settings
+
+API_PORT, DB_PORT = 54321, 54322  # those of `supabase start`
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+class LocalStack:
+    """An embedded Supabase: Postgres, REST and auth API on loopback, with this package's migrations.
+
+        with LocalStack() as stack:
+            agent = AgentTasks(stack.settings())
+
+    Data, keys and ports stay in the folder between starts. Where the folder's stack runs already
+    (`ehg-tasks local start`), `start` joins it and `stop` leaves it running. Otherwise the stack ends
+    with this object, and with this program however it ends. On a machine without the API's packages,
+    the first start installs them from npm.
+
+    As root, Postgres runs as a system user, which must come through the folders above its data and
+    its programs: they get the permission to be passed through (o+x) where they lack it.
+
+    Args:
+        folder: where the stack keeps its things; made where it is missing.
+        migrations: folder of SQL files to apply in place of this package's.
+        api_port: port of the API; by default the one of last time, else 54321, else a free one.
+        db_port: port of Postgres; by default the one of last time, else 54322, else a free one.
+        postgres_bin: folder of another Postgres' programs (15 or newer).
+        progress: is told what happens, a line at a time.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path = ".ehg-tasks",
+        *,
+        migrations: Path | None = None,
+        api_port: int | None = None,
+        db_port: int | None = None,
+        postgres_bin: Path | None = None,
+        progress: Callable[[str], None] = _silent,
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self.progress = progress
+        self._migrations = migrations
+        self._wanted = {"api_port": api_port, "db_port": db_port}
+        self._postgres_bin = postgres_bin
+        self._processes: Processes | None = None
+        self._keys: Keys | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Keys:
+        """Every key, password and port of the stack.
+
+        Raises:
+            LocalStackError: there is no stack in the folder yet.
+        """
+        if self._keys is None:
+            if not self._file("stack.json").exists():
+                raise LocalStackError(
+                    f"there is no stack in {self.folder}", hint="Start one: ehg-tasks local start."
+                )
+            self._keys = Keys.of(self._file("stack.json"))
+        return self._keys
+
+    @property
+    def url(self) -> str:
+        """SUPABASE_URL."""
+        return f"http://127.0.0.1:{self.keys.api_port}"
+
+    @property
+    def db_url(self) -> str:
+        """Connection URL of `postgres`, who owns the project and is no superuser."""
+        return f"postgresql://postgres:{self.keys.postgres_password}@127.0.0.1:{self.keys.db_port}/postgres"
+
+    @property
+    def superuser_url(self) -> str:
+        """Connection URL of `supabase_admin`, the superuser."""
+        keys = self.keys
+        return f"postgresql://supabase_admin:{keys.superuser_password}@127.0.0.1:{keys.db_port}/postgres"
+
+    def env(self) -> dict[str, str]:
+        """The environment of a program that works on this stack, every key included."""
+        return {
+            "SUPABASE_URL": self.url,
+            "SUPABASE_PUBLISHABLE_KEY": self.keys.publishable_key,
+            "SUPABASE_SECRET_KEY": self.keys.secret_key,
+            "SUPABASE_DB_URL": self.db_url,
+        }
+
+    def settings(self) -> Settings:
+        """What the clients take."""
+        publishable, secret = SecretStr(self.keys.publishable_key), SecretStr(self.keys.secret_key)
+        return Settings(url=self.url, publishable_key=publishable, secret_key=secret)
+
+    def running(self) -> dict[str, Any] | None:
+        """Process ids and ports of the running stack; None where it does not run (yet)."""
+        if not self.folder.is_dir() or not self._locked():
+            return None
+        try:
+            state: dict[str, Any] = json.loads(self._file("state.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return state
+
+    # --- what it does -----------------------------------------------------------------------------
+
+    def start(self, *, detach: bool = False) -> None:
+        """Start the stack, or join the one that runs in the folder; returns when it is ready.
+
+        Args:
+            detach: leave it running when this program ends; `stop_running` ends it.
+
+        Raises:
+            LocalStackError: with what to do about it.
+        """
+        self._make_folder()
+        with self._file("lock").open("ab") as lock:
+            if not self._take(lock):
+                self._keys = None
+                return None
+            self._file("state.json").unlink(missing_ok=True)
+            for _ in range(2):
+                with suppress(PortTakenError):
+                    return self._start(lock, detach)
+            return self._start(lock, detach)
+
+    def stop(self) -> None:
+        """End what this object started; a stack that it joined goes on."""
+        if self._processes:
+            self._processes.stop()
+            self._processes = None
+            self._file("state.json").unlink(missing_ok=True)
+
+    def wait(self) -> None:
+        """Wait until the stack that this object started is stopped from elsewhere."""
+        if self._processes:
+            self._processes.wait()
+
+    def stop_running(self) -> bool:
+        """End the folder's stack, whoever started it; returns whether it ran.
+
+        Raises:
+            LocalStackError: it does not end.
+        """
+        if not self.folder.is_dir():
+            return False
+        state = self.running()
+        if state is None:
+            # The API may have died alone; nothing of the stack is to be left.
+            if self._data.exists() and not self._locked():
+                self._postgres().stop_orphan()
+            return False
+        os.kill(state["pid"], signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._locked():
+            if time.monotonic() > deadline:
+                raise LocalStackError(f"the stack does not end; its process is {state['pid']}")
+            time.sleep(0.05)
+        self._file("state.json").unlink(missing_ok=True)
+        return True
+
+    def reset(self) -> None:
+        """Empty the database and apply the migrations; keys stay. A running stack is started again.
+
+        Raises:
+            LocalStackError: another program holds the stack and would lose it.
+        """
+        state = None if self._processes else self.running()
+        if state and not state["detached"]:
+            raise LocalStackError(
+                f"another program (process {state['orderer']}) holds this stack", hint="End it first."
+            )
+        ours = self._processes is not None
+        self.stop()
+        self.stop_running()
+        self._make_folder()
+        self._postgres().remove()
+        self.start(detach=state is not None)
+        if not ours and state is None:
+            self.stop()
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _start(self, lock: BinaryIO, detach: bool) -> None:
+        node, npm = api.node()
+        server = api.installed(npm, self.progress)
+        keys = Keys.of(self._file("stack.json"))
+        postgres = self._postgres()
+        postgres.stop_orphan()
+        for name in ("api_port", "db_port"):
+            setattr(keys, name, self._port(keys, name))
+        fresh = not postgres.initialised
+        if fresh:
+            self.progress("Making the database ...")
+            postgres.initialise(keys)
+        keys.write(self._file("stack.json"))
+
+        logs = self._file("logs")
+        logs.mkdir(mode=0o700, exist_ok=True)
+        for log in logs.glob("*.log"):
+            log.replace(log.with_suffix(".old"))
+        processes = Processes(node, server, logs, lock)
+        try:
+            self.progress("Starting Postgres ...")
+            postgres_pid = processes.start_postgres(postgres, keys.db_port)
+            if fresh:
+                postgres.make_roles(keys.db_port, keys)
+                processes.make_auth_schema(keys, keys.db_port)
+                postgres.mark_initialised()
+            files = sorted(self._migrations.glob("*.sql")) if self._migrations else packaged.migrations()
+            for name in postgres.migrate(keys.db_port, keys, files):
+                self.progress(f"Applied {name}")
+            self.progress("Starting the API ...")
+            processes.serve(keys, keys.api_port, keys.db_port)
+            if detach:
+                processes.detach()
+            state = {
+                "pid": processes.node.pid,
+                "postgres": postgres_pid,
+                "orderer": os.getpid(),
+                "detached": detach,
+                "url": f"http://127.0.0.1:{keys.api_port}",
+            }
+            self._file("state.json").write_text(json.dumps(state))
+        except BaseException:
+            processes.stop()
+            raise
+        self._keys = keys
+        if not detach:
+            self._processes = processes
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "postgres"
+
+    def _file(self, name: str) -> Path:
+        return self.folder / name
+
+    def _postgres(self) -> Postgres:
+        return Postgres(self._data, self._postgres_bin)
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._file(".gitignore").exists():
+                self._file(".gitignore").write_text("*\n")
+            self._file("lock").touch(mode=0o600)
+        except OSError as error:
+            raise LocalStackError(
+                f"cannot write to {self.folder}: {error.strerror}",
+                hint="Choose a folder that this user may write to (--dir).",
+            ) from None
+
+    def _locked(self) -> bool:
+        """Whether a program or its processes hold the stack."""
+        try:
+            with self._file("lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def _take(self, lock: BinaryIO) -> bool:
+        """Take the lock; False where a stack runs, after waiting for one that is just starting."""
+        deadline = time.monotonic() + 5 * START_SECONDS  # it may be installing the API
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._file("state.json").exists():
+                    return False
+            else:
+                return True
+            if time.monotonic() > deadline:
+                raise LocalStackError(f"another program holds {self.folder} and does not get ready")
+            time.sleep(0.1)
+
+    def _port(self, keys: Keys, name: str) -> int:
+        wanted, last = self._wanted[name], getattr(keys, name)
+        if wanted is not None:
+            if not _is_free(wanted):
+                option = name.replace("_", "-")
+                raise LocalStackError(
+                    f"port {wanted} is taken", hint=f"Stop what uses it, or choose another with --{option}."
+                )
+            return wanted
+        usual = API_PORT if name == "api_port" else DB_PORT
+        return next((port for port in (last, usual) if port and _is_free(port)), None) or _any_free()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def _any_free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
