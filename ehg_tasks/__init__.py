@@ -1,1 +1,120 @@
+"""Agent task contracts on Supabase: work that one AI agent hands to another.
+
+    with AgentTasks.from_env() as agent:
+        agent.create(parent_agent="PLANNER", target_agent="DESIGN", objective="Draw the start page.")
+        for claim in agent.claim("DESIGN"):
+            agent.complete(claim, output={"page": "..."})
+
+`AgentTasks`, `DashboardTasks` and `BackendTasks` are the three roles; each has an `Async…` twin.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ehg_tasks.async_clients import AsyncAgentTasks, AsyncBackendTasks, AsyncDashboardTasks
+    from ehg_tasks.clients import AgentTasks, BackendTasks, DashboardTasks
+    from ehg_tasks.errors import (
+        AccessDenied,
+        AuthenticationFailed,
+        BadArgument,
+        ClaimLost,
+        ConnectionFailed,
+        ContractNotFound,
+        IdempotencyConflict,
+        InvalidData,
+        LocalStackError,
+        MigrationsMissing,
+        ServerBusy,
+        SettingsError,
+        StatusConflict,
+        TaskContractError,
+        TemporaryError,
+        TooLarge,
+        UnexpectedAnswer,
+    )
+    from ehg_tasks.models import (
+        Claim,
+        ClaimHandle,
+        CleanupReport,
+        Completion,
+        ContractStats,
+        ContractStatus,
+        ContractView,
+        CreatedContract,
+        FailedAttempt,
+        InputArtifact,
+        InputPreview,
+        Lease,
+        NewContract,
+        Outcome,
+        StatusChange,
+        TaskContract,
+    )
+    from ehg_tasks.settings import Settings
+
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "AccessDenied",
+    "AgentTasks",
+    "AsyncAgentTasks",
+    "AsyncBackendTasks",
+    "AsyncDashboardTasks",
+    "AuthenticationFailed",
+    "BackendTasks",
+    "BadArgument",
+    "Claim",
+    "ClaimHandle",
+    "ClaimLost",
+    "CleanupReport",
+    "Completion",
+    "ConnectionFailed",
+    "ContractNotFound",
+    "ContractStats",
+    "ContractStatus",
+    "ContractView",
+    "CreatedContract",
+    "DashboardTasks",
+    "FailedAttempt",
+    "IdempotencyConflict",
+    "InputArtifact",
+    "InputPreview",
+    "InvalidData",
+    "Lease",
+    "LocalStackError",
+    "MigrationsMissing",
+    "NewContract",
+    "Outcome",
+    "ServerBusy",
+    "Settings",
+    "SettingsError",
+    "StatusChange",
+    "StatusConflict",
+    "TaskContract",
+    "TaskContractError",
+    "TemporaryError",
+    "TooLarge",
+    "UnexpectedAnswer",
+    "__version__",
+]
+
+# Imported when a name is first used: supabase-py takes a second, and who asks for the version, for
+# `--help` or for an error's class does not need it.
+_MODULES = ("errors", "settings", "models", "clients", "async_clients")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(import_module(f"{__name__}.{module}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

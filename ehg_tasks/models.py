@@ -67,7 +67,7 @@ def _flat(values: Any) -> Any:
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_python_time)]
 ArtifactIds = Annotated[list[UUID], BeforeValidator(_flat)]
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"\S")]
-Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+INT_MAX = 2**31 - 1  # of a Postgres integer
 
 
 class _Answer(BaseModel):
@@ -94,10 +94,14 @@ class NewContract(BaseModel):
     input_summary: str | None = Field(default=None, description="What the inputs are; 64 KiB at most.")
     expected_output_type: str = Field(default="artifact", max_length=50, description="The kind of result.")
     output_schema: dict[str, JsonValue] | None = Field(default=None, description="JSON Schema of the output.")
-    priority: Int32 = Field(default=50, description="Higher is claimed first.")
-    max_tokens: Int32 = Field(default=4000, ge=1, description="Budget of one attempt, in tokens.")
-    timeout_minutes: Int32 = Field(default=30, ge=1, description="How long a claim lasts, in minutes.")
-    max_retries: Int32 = Field(default=2, ge=0, description="How many attempts may follow the first.")
+    priority: int = Field(default=50, ge=-INT_MAX - 1, le=INT_MAX, description="Higher is claimed first.")
+    max_tokens: int = Field(default=4000, ge=1, le=INT_MAX, description="Budget of one attempt, in tokens.")
+    timeout_minutes: int = Field(
+        default=30, ge=1, le=INT_MAX, description="How long a claim lasts, in minutes."
+    )
+    max_retries: int = Field(
+        default=2, ge=0, le=INT_MAX, description="How many attempts may follow the first."
+    )
     created_by: str = Field(default="system", max_length=100, description="Who made the contract.")
 
     @model_validator(mode="wrap")

@@ -10,9 +10,10 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from supabase import Client, ClientOptions, create_client
@@ -34,10 +35,14 @@ class Project:
     jwt_secret: str
     anon_jwt: str
     service_role_jwt: str
+    opened: list[httpx.Client] = field(default_factory=list)
 
     def api(self, key: str, token: str | None = None) -> Client:
         """A plain supabase-py client, to act on tables as any program could."""
-        options = ClientOptions(auto_refresh_token=False, persist_session=False)
+        self.opened.append(httpx.Client())
+        options = ClientOptions(
+            auto_refresh_token=False, persist_session=False, httpx_client=self.opened[-1]
+        )
         if token is not None:
             options.headers["Authorization"] = f"Bearer {token}"
         return create_client(self.url, key, options=options)
@@ -45,28 +50,33 @@ class Project:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    if os.environ.get("EHG_TASKS_TEST_PROJECT") == "1":
-        env = os.environ
-        yield Project(
-            env["SUPABASE_URL"],
-            env["SUPABASE_PUBLISHABLE_KEY"],
-            env["SUPABASE_SECRET_KEY"],
-            env["SUPABASE_DB_URL"],
-            env["SUPABASE_JWT_SECRET"],
-            env["SUPABASE_ANON_KEY"],
-            env["SUPABASE_SERVICE_ROLE_KEY"],
-        )
-        return
-    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
-        yield Project(
-            stack.url,
-            stack.publishable_key,
-            stack.secret_key,
-            stack.superuser_url,
-            stack.jwt_secret,
-            stack.anon_jwt,
-            stack.service_role_jwt,
-        )
+    with ExitStack() as stack:
+        if os.environ.get("EHG_TASKS_TEST_PROJECT") == "1":
+            env = os.environ
+            project = Project(
+                env["SUPABASE_URL"],
+                env["SUPABASE_PUBLISHABLE_KEY"],
+                env["SUPABASE_SECRET_KEY"],
+                env["SUPABASE_DB_URL"],
+                env["SUPABASE_JWT_SECRET"],
+                env["SUPABASE_ANON_KEY"],
+                env["SUPABASE_SERVICE_ROLE_KEY"],
+            )
+        else:
+            local = stack.enter_context(LocalStack(tmp_path_factory.mktemp("stack")))
+            keys = local.keys
+            project = Project(
+                local.url,
+                keys.publishable_key,
+                keys.secret_key,
+                local.superuser_url,
+                keys.jwt_secret,
+                keys.anon_jwt,
+                keys.service_role_jwt,
+            )
+        yield project
+        for client in project.opened:
+            client.close()
 
 
 @pytest.fixture(scope="session")

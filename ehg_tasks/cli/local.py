@@ -50,10 +50,8 @@ def run(directory: Directory = DEFAULT, api_port: ApiPort = None, db_port: DbPor
 
     signal.signal(signal.SIGTERM, ask_to_end)
     stack = LocalStack(directory, api_port=api_port, db_port=db_port, progress=_say)
-    if state := stack.running():
-        raise LocalStackError(
-            f"the stack runs already, at {state['url']}", hint="End it: ehg-tasks local stop."
-        )
+    if stack.running():
+        raise LocalStackError(f"the stack runs already, at {stack.url}", hint="End it: ehg-tasks local stop.")
     try:
         with stack:
             _say(f"The stack runs at {stack.url}. Keys: ehg-tasks local env. End it with Ctrl-C.")
@@ -71,13 +69,12 @@ def status(
     """Tell whether the stack runs: exit code 0 where it does, 1 where it does not."""
     from ehg_tasks.local import LocalStack
 
-    state = LocalStack(directory).running()
+    stack = LocalStack(directory)
+    state = stack.running()
     if as_json:
         typer.echo(json.dumps(state))
     elif state:
-        typer.echo(
-            f"The stack runs at {state['url']} (process {state['pid']}, Postgres {state['postgres']})."
-        )
+        typer.echo(f"The stack runs at {stack.url} (process {state['pid']}, Postgres {state['postgres']}).")
     else:
         typer.echo("The stack does not run. Start it: ehg-tasks local start.")
     sys.exit(0 if state else 1)

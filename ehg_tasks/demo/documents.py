@@ -2,12 +2,12 @@
 
 Rules:
 
-- ``heading-order``: a heading skips a level, as an h4 below an h2 does.
+- ``heading-order``: a heading skips a level, as an h4 after an h2 does.
 - ``broken-link``: a relative link or image leads to no file, to no anchor, or out of the folder.
 - ``fence-language``: a fenced code block names no language.
-- ``document``: the document as a whole cannot be checked, or has too many findings to list.
+- ``document``: the document cannot be checked, or has too many findings to list.
 
-Nothing is fetched: links with a scheme or a host are not followed.
+Links with a scheme or a host are not followed.
 """
 
 from __future__ import annotations
@@ -32,26 +32,28 @@ from pydantic import BaseModel, ConfigDict, Field
 
 WORDS_PER_MINUTE = 200
 MAX_BYTES = 5_000_000
-MAX_FINDINGS = 1000  # keeps the report below the size limit of a contract's output
+MAX_FINDINGS = 1000  # with MAX_SHOWN, it keeps a report below the 1 MiB of a contract's output
 MAX_SHOWN = 120  # characters of a link in a message
 SUFFIXES = {".md", ".markdown"}
-SKIPPED_FOLDERS = {"node_modules", "venv", "build", "dist", "target", "_build", "__pycache__"}
+SKIPPED_FOLDERS = {"node_modules", "venv", "build", "dist", "target", "_build"}
+
+Rule = Literal["heading-order", "broken-link", "fence-language", "document"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Finding(_Model):
+class Finding(BaseModel):
     """Something to mend in a document."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     line: int = Field(ge=1, description="Counts from 1.")
-    rule: Literal["heading-order", "broken-link", "fence-language", "document"]
+    rule: Rule
     message: str
 
 
-class DocumentReport(_Model):
+class DocumentReport(BaseModel):
     """What a check found in one document."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str = Field(description="Relative to the folder, with forward slashes.")
     words: int = Field(ge=0, description="Visible ones: no code blocks, no URLs.")
@@ -74,49 +76,41 @@ def samples_folder() -> Path:
 def find_documents(folder: Path) -> list[Path]:
     """Return the Markdown files below ``folder``, sorted.
 
-    Hidden files and folders, node_modules, virtual environments, build output and symbolic links
-    are passed over.
+    Passes over hidden files and folders, node_modules, virtual environments, build output and
+    symbolic links.
 
     Raises:
         OSError: the folder does not exist, is no folder, or cannot be read.
         ValueError: the name of a document is not UTF-8, so no contract can hold it.
     """
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no folder {folder}: check its name")
     if not folder.is_dir():
-        if folder.exists():
-            raise NotADirectoryError(f"{folder} is no folder: name the folder that holds the documents")
-        raise FileNotFoundError(f"there is no folder {folder}")
+        raise NotADirectoryError(f"{folder} is no folder: name the folder that holds the documents")
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     documents = []
-    for name, subfolders, files in os.walk(folder, onerror=_refuse):
+    for name, subfolders, files in os.walk(folder, onerror=refuse):
         here = Path(name)
         subfolders[:] = [sub for sub in subfolders if not _is_skipped(here / sub)]
-        documents += [here / file for file in files if Path(file).suffix.lower() in SUFFIXES]
-    documents = [
-        path for path in documents if path.name[0] != "." and path.is_file() and not path.is_symlink()
-    ]
-    for path in documents:
-        if not _is_utf8(str(path.relative_to(folder))):
-            raise ValueError(f"the name of {ascii(str(path))} is not UTF-8: rename it")
+        for path in (here / file for file in files):
+            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+                continue
+            if re.search("[\ud800-\udfff]", str(path.relative_to(folder))):
+                raise ValueError(f"the name of {str(path)!a} is not UTF-8: rename it")
+            if path.is_file() and not path.is_symlink():
+                documents.append(path)
     return sorted(documents)
-
-
-def _refuse(error: OSError) -> None:
-    raise error
 
 
 def _is_skipped(folder: Path) -> bool:
     return folder.name.startswith(".") or folder.name in SKIPPED_FOLDERS or (folder / "pyvenv.cfg").exists()
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def check_document(path: Path, folder: Path) -> DocumentReport:
-    """Check one document. Nothing outside ``folder`` is read.
+    """Check one document; nothing outside ``folder`` is read.
 
     Raises:
         FileNotFoundError: there is no such document.
@@ -126,19 +120,10 @@ def check_document(path: Path, folder: Path) -> DocumentReport:
     path, folder = path.resolve(), folder.resolve()
     name = path.relative_to(folder).as_posix()
     page = _read(path)
-    if isinstance(page, Finding):
-        return DocumentReport(path=name, words=0, reading_minutes=0, headings=0, findings=[page])
-    findings = [
-        *_skipped_levels(page),
-        *_broken_links(page, path, folder),
-        *(Finding(line=line, rule="fence-language", message=_NO_LANGUAGE) for line in page.bare_fences),
-    ]
-    findings.sort(key=lambda finding: finding.line)
-    if (more := len(findings) - MAX_FINDINGS) > 0:
-        last = Finding(
-            line=findings[MAX_FINDINGS].line, rule="document", message=f"{more} more findings from here on"
-        )
-        findings[MAX_FINDINGS:] = [last]
+    findings = sorted([*page.findings, *_broken_links(page, path, folder)], key=lambda finding: finding.line)
+    if len(findings) > MAX_FINDINGS:
+        message = f"{len(findings) - MAX_FINDINGS} more findings from here on"
+        findings[MAX_FINDINGS:] = [_finding(findings[MAX_FINDINGS].line, "document", message)]
     return DocumentReport(
         path=name,
         words=page.words,
@@ -148,40 +133,33 @@ def check_document(path: Path, folder: Path) -> DocumentReport:
     )
 
 
-_NO_LANGUAGE = "the code block names no language: write one after the opening fence, such as text"
+def _finding(line: int, rule: Rule, message: str) -> Finding:
+    return Finding(line=line, rule=rule, message=message)
 
 
-def _skipped_levels(page: _Page) -> Iterator[Finding]:
-    for above, heading in pairwise(page.headings):
-        if heading.level > above.level + 1:
-            message = f"h{heading.level} follows h{above.level}: use h{above.level + 1}"
-            yield Finding(line=heading.line, rule="heading-order", message=message)
-
-
-def _broken_links(page: _Page, path: Path, folder: Path) -> Iterator[Finding]:
-    pages: dict[Path, _Page | Finding] = {path: page}
-    for line, href in page.links:
-        fault = None if _EXTERNAL.match(href) else _fault(href, path, folder, pages)
-        if fault:
-            shown = "".join(
-                char if char.isprintable() else "\ufffd" for char in unquote(href[: 3 * MAX_SHOWN])
-            )
-            message = f"{fault}: {shown[:MAX_SHOWN]}" if shown else fault
-            yield Finding(line=line, rule="broken-link", message=message)
-
+# --- Links ---
 
 _EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 
 
-def _fault(href: str, path: Path, folder: Path, pages: dict[Path, _Page | Finding]) -> str | None:
-    """What is wrong with a relative link of the document at ``path``. ``pages`` holds those read so far."""
+def _broken_links(page: _Page, path: Path, folder: Path) -> Iterator[Finding]:
+    pages = {path: page}
+    for line, href in page.links:
+        fault = None if _EXTERNAL.match(href) else _fault(href, path, folder, pages)
+        if fault:
+            shown = "".join(char if char.isprintable() else "\ufffd" for char in unquote(href)[:MAX_SHOWN])
+            yield _finding(line, "broken-link", f"{fault}: {shown}" if shown else fault)
+
+
+def _fault(href: str, path: Path, folder: Path, pages: dict[Path, _Page]) -> str | None:
+    """What is wrong with a relative link of the document at ``path``; ``pages`` are those read so far."""
     if not href:
         return "link without a target"
     place, _, anchor = href.partition("#")
     target = path
     if place := unquote(place.partition("?")[0]):
-        # As on GitHub, a leading slash means the top folder. The dots are resolved as text: nothing
-        # outside the folder is looked at.
+        # As on GitHub, a leading slash means the top folder. Dots are resolved as text, so that
+        # nothing outside the folder is looked at.
         start = "" if place.startswith("/") else path.parent.relative_to(folder).as_posix()
         place = posixpath.normpath(posixpath.join(start, place.lstrip("/")))
         if place.split("/")[0] == "..":
@@ -196,47 +174,48 @@ def _fault(href: str, path: Path, folder: Path, pages: dict[Path, _Page | Findin
         except (OSError, ValueError):  # missing, not ours to read, too long, or no name for a file
             return "no such file"
     page = pages.get(target)
-    if isinstance(page, _Page) and anchor not in {"", "top"} and unquote(anchor) not in page.anchors:
-        return "no such anchor"
-    return None
+    if page is None or page.unread or anchor in {"", "top"} or unquote(anchor) in page.anchors:
+        return None
+    return "no such anchor"
 
 
 # --- Reading Markdown ---
 
-
-@dataclass(frozen=True)
-class _Heading:
-    line: int
-    level: int
-    text: str
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?![ \t]*\n)(?:.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S)
+_HIDDEN_HTML = re.compile(r"<!--.*?(?:-->|\Z)|<(pre|script|style)\b.*?(?:</\1|\Z)", re.S | re.I)
+_HTML_HEADING = re.compile(r"<h([1-6])\b[^<>]*>(.{0,300}?)</h\1", re.S | re.I)
+_TAG = re.compile(r"</?[a-z][^<>]*>", re.I)
+_ATTRIBUTE = re.compile(r"""\s(id|name|href|src)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.I)
+_IN_SLUG = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "Pc"}  # letters to connectors
+_URL = re.compile(r"\b(?:https?|ftp)://\S+", re.I)
 
 
 @dataclass
 class _Page:
-    """What a document holds, as far as the rules ask."""
+    """What a document holds."""
 
-    headings: list[_Heading] = field(default_factory=list)
-    links: list[tuple[int, str]] = field(default_factory=list)
-    bare_fences: list[int] = field(default_factory=list)
+    headings: list[tuple[int, int, str]] = field(default_factory=list)  # line, level, text
+    links: list[tuple[int, str]] = field(default_factory=list)  # line, target
     anchors: set[str] = field(default_factory=set)
     words: int = 0
+    unread: bool = False  # the file could not be checked: the rest is empty
+    findings: list[Finding] = field(default_factory=list)
 
 
-def _read(path: Path) -> _Page | Finding:
-    """The page, or why the file is none."""
+def _read(path: Path) -> _Page:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        return Finding(line=1, rule="document", message="not checked: the file is larger than 5 MB")
+        fault = _finding(1, "document", "not checked: the file is larger than 5 MB")
+        return _Page(unread=True, findings=[fault])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return Finding(line=line, rule="document", message="not checked: the file is not UTF-8 text")
+        return _Page(
+            unread=True, findings=[_finding(line, "document", "not checked: this is not UTF-8 text")]
+        )
     return _parse(_FRONT_MATTER.sub(_blank, re.sub("\r\n?", "\n", text)))
-
-
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?![ \t]*\n)(?:.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -245,14 +224,13 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _with_offset(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
-    """Let an inline rule note where its tokens start: markdown-it gives lines to blocks only."""
+    """Let an inline rule note where its tokens start, because markdown-it gives lines to blocks only."""
 
     def noting(state: StateInline, silent: bool) -> bool:
         start, before = state.pos, len(state.tokens)
         found = rule(state, silent)
-        if found and not silent:
-            for token in state.tokens[before:]:
-                token.meta.setdefault("offset", start)
+        for token in state.tokens[before:]:
+            token.meta.setdefault("offset", start)
         return found
 
     return noting
@@ -269,40 +247,44 @@ def _parse(text: str) -> _Page:
     level = 0  # of the heading that is open
     for token in _MARKDOWN.parse(text):
         line = token.map[0] + 1 if token.map else 1
-        if token.type == "fence" and not token.info.strip():
-            page.bare_fences.append(line)
-        elif token.type == "html_block":
-            visible.append(_add_html(page, token.content, line))
-        elif token.type in {"heading_open", "heading_close"}:
-            level = int(token.tag[1]) if token.type == "heading_open" else 0
-        elif token.type == "inline":
-            visible.append(_add_inline(page, token, line))
-            if level:
-                page.headings.append(_Heading(line, level, visible[-1]))
-    page.anchors.update(_slugs(heading.text for heading in page.headings))
+        match token.type:
+            case "fence" if not token.info.strip():
+                message = "no language: write one after the opening fence (text, if there is none)"
+                page.findings.append(_finding(line, "fence-language", message))
+            case "heading_open":
+                level = int(token.tag[1])
+            case "heading_close":
+                level = 0
+            case "html_block":
+                visible.append(_add_html(page, token.content, line))
+            case "inline":
+                visible.append(_add_inline(page, token, line))
+                if level:
+                    page.headings.append((line, level, visible[-1]))
+    for (_, above, _), (line, level, _) in pairwise(page.headings):
+        if level > above + 1:
+            page.findings.append(
+                _finding(line, "heading-order", f"h{level} after h{above}: use h{above + 1}")
+            )
+    page.anchors.update(_slugs(text for _, _, text in page.headings))
     words = _URL.sub("", "\n".join(visible)).split()
-    page.words = sum(any(char.isalnum() for char in word) for word in words)
+    page.words = sum(any(map(str.isalnum, word)) for word in words)
     return page
 
 
-_URL = re.compile(r"\b(?:https?|ftp)://\S+", re.IGNORECASE)
-
-
 def _add_inline(page: _Page, token: Token, first_line: int) -> str:
-    """Note the links of a paragraph, heading or cell, and return its visible text."""
+    """Note what a paragraph, heading or cell holds, and return its visible text."""
     parts = []
     line_at = _line_counter(token.content, first_line)
     for child in token.children or []:
-        line = line_at(child.meta.get("offset", 0))
+        offset = child.meta.get("offset", 0)
         match child.type:
-            case "link_open" if not token.content.startswith(
-                "[^", child.meta.get("offset", 0)
-            ):  # no footnote
-                page.links.append((line, str(child.attrs["href"])))
+            case "link_open" if not token.content.startswith("[^", offset):  # a footnote is no link
+                page.links.append((line_at(offset), str(child.attrs["href"])))
             case "image":
-                page.links.append((line, str(child.attrs["src"])))
+                page.links.append((line_at(offset), str(child.attrs["src"])))
             case "html_inline":
-                _add_html(page, child.content, line)
+                _add_html(page, child.content, line_at(offset))
             case "softbreak" | "hardbreak":
                 parts.append("\n")
             case "text" | "code_inline":
@@ -310,14 +292,8 @@ def _add_inline(page: _Page, token: Token, first_line: int) -> str:
     return "".join(parts)
 
 
-_HIDDEN_HTML = re.compile(r"<!--.*?(?:-->|\Z)|<(pre|script|style)\b.*?(?:</\1|\Z)", re.DOTALL | re.IGNORECASE)
-_HTML_HEADING = re.compile(r"<h([1-6])\b[^<>]*>(.{0,300}?)</h\1", re.DOTALL | re.IGNORECASE)
-_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"""\s(id|name|href|src)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
-
-
 def _add_html(page: _Page, source: str, first_line: int) -> str:
-    """Note the links, anchors and headings of a piece of HTML, and return its visible text."""
+    """Note what a piece of HTML holds, and return its visible text."""
     source = _HIDDEN_HTML.sub(_blank, source)
     line_at = _line_counter(source, first_line)
     for tag in _TAG.finditer(source):
@@ -329,7 +305,7 @@ def _add_html(page: _Page, source: str, first_line: int) -> str:
                 page.links.append((line_at(tag.start()), value))
     for match in _HTML_HEADING.finditer(source):
         text = " ".join(html.unescape(_TAG.sub("", match[2])).split())
-        page.headings.append(_Heading(line_at(match.start()), int(match[1]), text))
+        page.headings.append((line_at(match.start()), int(match[1]), text))
     return html.unescape(_TAG.sub("", source))
 
 
@@ -340,21 +316,13 @@ def _line_counter(text: str, first_line: int) -> Callable[[int], int]:
 
 
 def _slugs(headings: Iterable[str]) -> Iterator[str]:
-    """The anchors that GitHub gives to these headings."""
+    """The anchors that GitHub gives to headings; repeats get -1, -2 and so on."""
     used: dict[str, int] = {}
     for heading in headings:
-        plain = "".join(char for char in heading.lower() if _stays_in_slug(char)).replace(" ", "-")
-        slug = plain
+        kept = (char for char in heading.lower() if char in "- " or unicodedata.category(char) in _IN_SLUG)
+        slug = plain = "".join(kept).replace(" ", "-")
         while slug in used:
             used[plain] += 1
             slug = f"{plain}-{used[plain]}"
         used[slug] = 0
         yield slug
-
-
-def _stays_in_slug(char: str) -> bool:
-    """Whether it is a letter, a mark, a digit, a connector such as _, a hyphen or a space."""
-    return char in "- " or unicodedata.category(char)[0] in "LM" or unicodedata.category(char) in _IN_SLUG
-
-
-_IN_SLUG = {"Nd", "Nl", "Pc"}

@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ehg_tasks.errors import LocalStackError
 from ehg_tasks.local.keys import Keys
@@ -35,26 +35,29 @@ class Processes:
         node: the Node.js program.
         server: the script that it runs.
         logs: folder of the logs.
-        lock: the stack's lock, which they hold for as long as they live.
+        alive: a named pipe, which they hold open for reading for as long as they live.
     """
 
-    def __init__(self, node: Path, server: Path, logs: Path, lock: BinaryIO) -> None:
+    def __init__(self, node: Path, server: Path, logs: Path, alive: Path) -> None:
         self.logs = logs
         self.answers: queue.Queue[dict[str, Any]] = queue.Queue()
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         with (logs / "api.log").open("ab") as log:
             self.node = subprocess.Popen(
-                [str(node), str(server)],
+                [str(node), str(server), str(alive)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
-                pass_fds=[lock.fileno()], start_new_session=True,
+                start_new_session=True,
             )  # fmt: skip
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self.node.stdout is not None
-        for line in self.node.stdout:
-            self.answers.put(json.loads(line))
+        with self.node.stdout as lines:
+            for line in lines:
+                self.answers.put(json.loads(line))
         self.answers.put({"error": "the API has ended", "code": "END"})
+        self.node.wait()
 
     def _order(self, name: str, value: Any) -> Any:
         """Give an order and wait for its answer."""
@@ -113,6 +116,7 @@ class Processes:
             "database": db_port,
             "login": {"user": "authenticator", "password": keys.authenticator_password},
             "authLogin": _auth_login(keys),
+            "schemaLogin": {"user": "postgres", "password": keys.postgres_password},
             "jwtSecret": keys.jwt_secret,
             "keys": [{"type": kind, "key": key} for kind, names in known.items() for key in names],
         }
@@ -121,6 +125,8 @@ class Processes:
     def detach(self) -> None:
         """Let the processes outlive this program."""
         self._order("detach", True)
+        assert self.node.stdin is not None
+        self.node.stdin.close()
 
     def wait(self) -> int:
         """Wait until the processes have ended."""
@@ -137,6 +143,7 @@ class Processes:
         except subprocess.TimeoutExpired:
             self.node.kill()
             self.node.wait()
+        self._listener.join()
 
 
 def _auth_login(keys: Keys) -> dict[str, str]:

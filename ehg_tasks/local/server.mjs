@@ -11,12 +11,15 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
-import { openSync } from "node:fs";
+import { constants, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 console.log = console.info = console.debug = console.error; // standard output is for answers alone
 process.stdout.on("error", () => {}); // nobody has to listen to them
+
+// Whoever wants to know whether this process lives tries to open the pipe for writing.
+openSync(process.argv[2], constants.O_RDONLY | constants.O_NONBLOCK);
 
 // --- processes ---------------------------------------------------------------------------------
 
@@ -89,8 +92,9 @@ async function plainErrors(context, next) {
   const body = await context.res.clone().json().catch(() => null);
   if (body?.code !== "SUP") return;
   const { code, message, detail, hint } = seen.error;
-  context.res = Response.json(
-    { code, message, details: detail ?? null, hint: hint ?? null }, { status: statusOf(code) });
+  const mended = { code, message, details: detail ?? null, hint: hint ?? null };
+  context.res = undefined; // or else Hono keeps the old answer's headers, its length among them
+  context.res = Response.json(mended, { status: statusOf(code) });
 }
 
 // A timestamp as PostgREST prints it: 2026-11-23T09:51:21.28+00:00.
@@ -107,11 +111,15 @@ async function makeAuthSchema({ database, authLogin }) {
   // The schema is there; only a role that may create schemas could say so again.
   const statements = getAuthSchemaSql() + SUPABASE_AUTH_HELPERS_SQL;
   await sql.unsafe(statements.replace(/create schema if not exists auth;/gi, ""));
+  // The REST API looks whether a token's user and session are still there.
+  await sql.unsafe(`
+    grant usage on schema auth to authenticator;
+    grant select on auth.users, auth.sessions to authenticator`);
   await sql.end();
   answer({ auth: true });
 }
 
-async function serveApi({ port, database, login, authLogin, jwtSecret, keys }) {
+async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecret, keys }) {
   const { App } = await import("@supabase/lite");
   const { createPostgresConnection } = await import("@supabase/lite/postgres");
   const { serve } = await import("@hono/node-server");
@@ -166,13 +174,26 @@ async function serveApi({ port, database, login, authLogin, jwtSecret, keys }) {
       },
     },
   };
-  const rest = new App({ ...config, connection: connect(login), options });
+  // The login role holds no rights of its own, so it is not shown the catalog that requests are
+  // translated with. PostgREST reads pg_catalog, which shows everybody everything.
+  const inspector = connect(schemaLogin);
+  const connection = connect(login);
+  connection.introspect = inspector.introspect.bind(inspector);
+  connection.viewOptionsMetadata = inspector.viewOptionsMetadata.bind(inspector);
+  const rest = new App({ ...config, connection, options });
   const auth = new App({ ...config, connection: connect(authLogin), options });
   await rest.init();
   await auth.init();
 
   const hono = new Hono();
   hono.get("/health", (context) => context.json({ status: "ok" }));
+  hono.use("/rest/v1/*", async (context, next) => {
+    // What is no JWT would pass as no token at all; PostgREST refuses it.
+    const token = /^bearer (.*)$/i.exec(context.req.header("Authorization") ?? "")?.[1];
+    if (token === undefined || /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return next();
+    if (keys.some(({ key }) => key === token)) return next();
+    return context.json({ code: "PGRST301", message: "The token is no JWT", details: null, hint: null }, 401);
+  });
   hono.all("/rest/v1", (context) => rest.server.fetch(context.req.raw, context.env));
   hono.all("/rest/v1/*", (context) => rest.server.fetch(context.req.raw, context.env));
   hono.all("/auth/v1/*", (context) => auth.server.fetch(context.req.raw, context.env));

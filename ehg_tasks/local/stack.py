@@ -9,7 +9,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -70,6 +71,7 @@ class LocalStack:
         self._wanted = {"api_port": api_port, "db_port": db_port}
         self._postgres_bin = postgres_bin
         self._processes: Processes | None = None
+        self._lock = ExitStack()
         self._keys: Keys | None = None
 
     def __enter__(self) -> Self:
@@ -130,7 +132,7 @@ class LocalStack:
 
     def running(self) -> dict[str, Any] | None:
         """Process ids and ports of the running stack; None where it does not run (yet)."""
-        if not self.folder.is_dir() or not self._locked():
+        if not self._alive():
             return None
         try:
             state: dict[str, Any] = json.loads(self._file("state.json").read_text())
@@ -150,15 +152,23 @@ class LocalStack:
             LocalStackError: with what to do about it.
         """
         self._make_folder()
-        with self._file("lock").open("ab") as lock:
+        with ExitStack() as held:
+            lock = held.enter_context(self._file("lock").open("ab"))
             if not self._take(lock):
                 self._keys = None
-                return None
+                return
             self._file("state.json").unlink(missing_ok=True)
-            for _ in range(2):
-                with suppress(PortTakenError):
-                    return self._start(lock, detach)
-            return self._start(lock, detach)
+            attempts = 3
+            while True:
+                try:
+                    self._start(detach)
+                    break
+                except PortTakenError:
+                    attempts -= 1
+                    if not attempts:
+                        raise
+            if not detach:
+                self._lock = held.pop_all()
 
     def stop(self) -> None:
         """End what this object started; a stack that it joined goes on."""
@@ -166,6 +176,7 @@ class LocalStack:
             self._processes.stop()
             self._processes = None
             self._file("state.json").unlink(missing_ok=True)
+            self._lock.close()
 
     def wait(self) -> None:
         """Wait until the stack that this object started is stopped from elsewhere."""
@@ -178,22 +189,16 @@ class LocalStack:
         Raises:
             LocalStackError: it does not end.
         """
-        if not self.folder.is_dir():
-            return False
         state = self.running()
-        if state is None:
-            # The API may have died alone; nothing of the stack is to be left.
-            if self._data.exists() and not self._locked():
-                self._postgres().stop_orphan()
-            return False
-        os.kill(state["pid"], signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._locked():
-            if time.monotonic() > deadline:
-                raise LocalStackError(f"the stack does not end; its process is {state['pid']}")
-            time.sleep(0.05)
-        self._file("state.json").unlink(missing_ok=True)
-        return True
+        if state is None and self._alive():
+            raise LocalStackError("the stack is just starting", hint="Try again in a moment.")
+        if state:
+            os.kill(state["pid"], signal.SIGTERM)
+            self._wait_for_end(STOP_SECONDS)
+            self._file("state.json").unlink(missing_ok=True)
+        if self._data.exists():
+            self._postgres().stop_orphan()  # where the API died alone
+        return state is not None
 
     def reset(self) -> None:
         """Empty the database and apply the migrations; keys stay. A running stack is started again.
@@ -217,7 +222,7 @@ class LocalStack:
 
     # --- how --------------------------------------------------------------------------------------
 
-    def _start(self, lock: BinaryIO, detach: bool) -> None:
+    def _start(self, detach: bool) -> None:
         node, npm = api.node()
         server = api.installed(npm, self.progress)
         keys = Keys.of(self._file("stack.json"))
@@ -235,7 +240,7 @@ class LocalStack:
         logs.mkdir(mode=0o700, exist_ok=True)
         for log in logs.glob("*.log"):
             log.replace(log.with_suffix(".old"))
-        processes = Processes(node, server, logs, lock)
+        processes = Processes(node, server, logs, self._file("alive"))
         try:
             self.progress("Starting Postgres ...")
             postgres_pid = processes.start_postgres(postgres, keys.db_port)
@@ -255,7 +260,7 @@ class LocalStack:
                 "postgres": postgres_pid,
                 "orderer": os.getpid(),
                 "detached": detach,
-                "url": f"http://127.0.0.1:{keys.api_port}",
+                "api_port": keys.api_port,
             }
             self._file("state.json").write_text(json.dumps(state))
         except BaseException:
@@ -281,33 +286,61 @@ class LocalStack:
             if not self._file(".gitignore").exists():
                 self._file(".gitignore").write_text("*\n")
             self._file("lock").touch(mode=0o600)
+            if not self._file("alive").exists():
+                os.mkfifo(self._file("alive"), mode=0o600)
         except OSError as error:
             raise LocalStackError(
                 f"cannot write to {self.folder}: {error.strerror}",
                 hint="Choose a folder that this user may write to (--dir).",
             ) from None
 
-    def _locked(self) -> bool:
-        """Whether a program or its processes hold the stack."""
+    def _alive(self) -> bool:
+        """Whether the folder's stack has a process: a named pipe opens for writing while somebody reads."""
         try:
-            with self._file("lock").open("ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
+            os.close(os.open(self._file("alive"), os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
             return False
-        except BlockingIOError:
-            return True
-        return False
+        return True
+
+    def _answers(self) -> bool:
+        """Whether the API answers; a process that was killed may still be on its way out."""
+        state = self.running()
+        if state is None:
+            return False
+        connection = HTTPConnection("127.0.0.1", state["api_port"], timeout=START_SECONDS)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _wait_for_end(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._alive():
+            if time.monotonic() > deadline:
+                raise LocalStackError(f"the stack in {self.folder} does not end")
+            time.sleep(0.05)
 
     def _take(self, lock: BinaryIO) -> bool:
-        """Take the lock; False where a stack runs, after waiting for one that is just starting."""
+        """Take the lock, which a program holds while it starts a stack or has one of its own.
+
+        Returns:
+            False where a stack runs that can be joined, after waiting for one that is just starting.
+        """
         deadline = time.monotonic() + 5 * START_SECONDS  # it may be installing the API
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if self._file("state.json").exists():
+                if self._answers():
                     return False
             else:
+                state = self.running()
+                if state and state["detached"] and self._answers():
+                    return False
+                self._wait_for_end(STOP_SECONDS)  # of one whose program has just died
                 return True
             if time.monotonic() > deadline:
                 raise LocalStackError(f"another program holds {self.folder} and does not get ready")

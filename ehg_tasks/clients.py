@@ -1,0 +1,394 @@
+"""The three roles on supabase-py: agents, dashboards and backend jobs.
+
+Every method raises a `TaskContractError`, whatever went wrong (see `ehg_tasks.errors`); the docstrings
+name the kinds that belong to the act itself. What fails for a while (`retryable`) is tried again first.
+Clients may be shared by threads. `ehg_tasks.async_clients` has the same for asyncio.
+"""
+
+from __future__ import annotations
+
+import builtins
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
+from uuid import UUID
+
+import httpx
+from postgrest import APIResponse, CountMethod
+from supabase import Client, ClientOptions
+from supabase_auth.types import SignInWithEmailAndPasswordCredentials, SignUpWithEmailAndPasswordCredentials
+
+from ehg_tasks import calls
+from ehg_tasks.calls import STATS, TABLE, Call, ContractFilters, Page
+from ehg_tasks.errors import AuthenticationFailed, TaskContractError, from_response
+from ehg_tasks.models import (
+    Claim,
+    ClaimHandle,
+    CleanupReport,
+    Completion,
+    ContractStats,
+    ContractView,
+    CreatedContract,
+    FailedAttempt,
+    InputArtifact,
+    Lease,
+    NewContract,
+    Outcome,
+    StatusChange,
+    TaskContract,
+)
+from ehg_tasks.settings import KeyKind, Settings, check_key
+
+T = TypeVar("T")
+Held = TypeVar("Held", bound=ClaimHandle | UUID | str)  # what a result is recorded with
+
+
+def _raise_for_status(response: httpx.Response) -> None:
+    # Here status and body are still together; supabase-py would keep a part of them.
+    if not response.is_success:
+        response.read()
+        raise from_response(response)
+
+
+class _Client:
+    """A connection to a project; a context manager that closes it.
+
+    Args:
+        settings: where the project is, with the key of this role; or give `url` and `key`.
+        url: the project's URL, such as https://abcdefgh.supabase.co.
+        key: the key of this role.
+        timeout: seconds to wait for an answer, of each attempt.
+        retries: how many attempts follow the first where a failure is `retryable`.
+
+    Raises:
+        SettingsError: the URL or the key is missing, wrong, or of another role.
+    """
+
+    _key_kind: ClassVar[KeyKind] = "publishable"
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        timeout: float = 10.0,
+        retries: int = 3,
+    ) -> None:
+        url, key = calls.project(settings, url, key, self._key_kind, type(self).__name__)
+        self._retries = retries
+        # No redirects: the keys go to this project and nowhere else.
+        self._http = httpx.Client(
+            timeout=timeout, follow_redirects=False, event_hooks={"response": [_raise_for_status]}
+        )
+        self._api = Client(url, key, self._options())
+
+    def _options(self) -> ClientOptions:
+        return ClientOptions(
+            auto_refresh_token=False,
+            persist_session=False,
+            postgrest_client_retry=False,
+            httpx_client=self._http,
+        )
+
+    @classmethod
+    def from_env(cls, *, timeout: float = 10.0, retries: int = 3) -> Self:
+        """A client of the project that the environment or `.env` names (see `Settings.from_env`)."""
+        return cls(Settings.from_env(), timeout=timeout, retries=retries)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, act: Callable[[], T], *, repeat: bool = True) -> T:
+        """Do it, again where that may help; `repeat=False` is for what must not be done twice."""
+        attempt = 0
+        while True:
+            if self._http.is_closed:
+                raise TaskContractError(f"this {type(self).__name__} is closed", hint="Make a new one.")
+            try:
+                return act()
+            except Exception as error:  # noqa: BLE001 - sorted out and raised there
+                seconds = calls.retry_wait(error, attempt, self._retries if repeat else 0)
+            time.sleep(seconds)
+            attempt += 1
+
+    def _call(self, call: Call[T]) -> T:
+        return call.read(self._send(lambda: self._api.rpc(call.function, call.parameters).execute()).data)
+
+
+class _Agent(_Client, Generic[Held]):
+    """The acts of agents."""
+
+    def create(self, contract: NewContract | None = None, /, **fields: Any) -> CreatedContract:
+        """Hand work over: a `NewContract`, or its fields as keywords.
+
+        Raises:
+            BadArgument, TooLarge: a field is not as `NewContract` describes it.
+            IdempotencyConflict: another contract has this `contract_id`.
+            InvalidData: there is no such `sd_id` or artifact.
+        """
+        return self._call(calls.create(contract, fields))
+
+    def create_many(self, contracts: Iterable[NewContract], /) -> list[CreatedContract]:
+        """Hand over up to 1000 pieces of work in one call, all or none."""
+        return self._call(calls.create_many(contracts))
+
+    def claim(
+        self,
+        target_agent: str,
+        *,
+        limit: int = 1,
+        request_key: UUID | str | None = None,
+        agent_id: UUID | str | None = None,
+    ) -> list[Claim]:
+        """Claim up to `limit` (100 at most) contracts for an agent; an empty list when there are none.
+
+        Highest priority first, then oldest. A repeat with the same `request_key` returns the same
+        claims. `agent_id` is kept as `completed_by_agent_id` when the contract ends.
+        """
+        return self._call(calls.claim(target_agent, limit, request_key, agent_id))
+
+    def renew(self, claim: ClaimHandle) -> Lease:
+        """Hold a claim for `timeout_minutes` from now. Raises ClaimLost, StatusConflict."""
+        return self._call(calls.renew(claim))
+
+    def complete(
+        self,
+        claim: Held,
+        *,
+        output: Any = None,
+        result_summary: str | None = None,
+        output_artifact_id: UUID | str | None = None,
+        execution_tokens: int | None = None,
+        idempotency_key: UUID | str | None = None,
+        agent_id: UUID | str | None = None,
+    ) -> Completion:
+        """Record the result, once.
+
+        Args:
+            claim: what `claim` returned.
+            output: any JSON value but null (1 MiB at most), stored as an artifact; None is no output.
+            result_summary: the result in words, 64 KiB at most.
+            output_artifact_id: an artifact that holds the output already.
+            execution_tokens: how many tokens the work took.
+            idempotency_key: a repeat with the same key is answered, not recorded; by default the claim's.
+            agent_id: who did it; by default the one that claimed it.
+
+        Raises:
+            ClaimLost, StatusConflict: the contract is somebody else's by now, or has ended.
+            IdempotencyConflict: it was finished under another key, or with another result.
+            BadArgument, TooLarge: the output is not JSON, or too large.
+        """
+        return self._call(
+            calls.complete(
+                claim,
+                output=output,
+                result_summary=result_summary,
+                output_artifact_id=output_artifact_id,
+                execution_tokens=execution_tokens,
+                idempotency_key=idempotency_key,
+                agent_id=agent_id,
+            )
+        )
+
+    def fail(self, claim: ClaimHandle, message: str, *, retry: bool = True) -> FailedAttempt:
+        """End an attempt with an error: pending again after a wait while retries are left, else failed.
+
+        Raises ClaimLost, StatusConflict.
+        """
+        return self._call(calls.fail(claim, message, retry))
+
+    def release(self, claim: ClaimHandle) -> StatusChange:
+        """Give a claim back unworked; no retry is spent. Raises ClaimLost, StatusConflict."""
+        return self._call(calls.release(claim))
+
+    def cancel(self, contract_id: UUID | str, reason: str | None = None) -> StatusChange:
+        """Cancel what has not ended. Raises ContractNotFound, StatusConflict."""
+        return self._call(calls.cancel(contract_id, reason))
+
+    def outcome(self, contract_id: UUID | str) -> Outcome:
+        """What became of a contract so far. Raises ContractNotFound."""
+        return self._call(calls.outcome(contract_id))
+
+    def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
+        """What became of contracts, in the order asked and each once; unknown ids are left out."""
+        return [outcome for call in calls.outcomes(contract_ids) for outcome in self._call(call)]
+
+    def inputs(self, claim: ClaimHandle) -> list[InputArtifact]:
+        """The input artifacts of a claimed contract, whole. Raises ClaimLost, StatusConflict."""
+        return self._call(calls.inputs(claim))
+
+
+class _Reader(_Client):
+    """Reading the table."""
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        **filters: Unpack[ContractFilters],
+    ) -> Iterator[TaskContract]:
+        """Contracts in the order of their creation, however many; asked for page by page.
+
+        Args:
+            limit: how many at most.
+            newest_first: the other way round.
+            page_size: rows a request; the server may give fewer.
+            filters: status, target_agent, parent_agent, session_id, sd_id, created_after (inclusive)
+                and created_before (exclusive).
+        """
+        return self._rows(calls.contracts(filters, limit, newest_first, page_size))
+
+    def count(self, **filters: Unpack[ContractFilters]) -> int:
+        """How many contracts there are, with the filters of `list`."""
+        conditions = calls.where(filters)
+
+        def act() -> APIResponse:
+            select = self._api.table(TABLE).select("id", count=CountMethod.exact, head=True)
+            return calls.narrow(select, conditions).execute()
+
+        return calls.counted(self._send(act).count)
+
+    def get(self, contract_id: UUID | str) -> TaskContract:
+        """The row of a contract. Raises ContractNotFound."""
+        contract_id = calls.uuid_text("contract_id", contract_id)
+        answer = self._send(lambda: self._api.table(TABLE).select("*").eq("id", contract_id).execute())
+        return calls.row_of(TaskContract, contract_id)(answer.data)
+
+    def read(self, contract_id: UUID | str) -> ContractView:
+        """A contract with previews of its inputs. Raises ContractNotFound."""
+        return self._call(calls.read(contract_id))
+
+    def stats(self) -> builtins.list[ContractStats]:
+        """Figures of every target agent and status, in that order; counted anew for every 1000 rows."""
+        figures: builtins.list[ContractStats] = []
+        while more := self._figures(len(figures)):
+            figures += more
+        return figures
+
+    def _figures(self, offset: int) -> builtins.list[ContractStats]:
+        answer = self._send(lambda: calls.stats(self._api.table(STATS).select("*"), offset).execute())
+        return calls.rows(ContractStats)(answer.data)
+
+    def _rows(self, page: Page | None) -> Iterator[TaskContract]:
+        while page is not None:
+            data = self._page(page)
+            yield from calls.rows(TaskContract)(data)
+            page = page.next(data)
+
+    def _page(self, page: Page) -> Any:
+        return self._send(lambda: page.query(self._api.table(TABLE).select("*")).execute()).data
+
+
+class AgentTasks(_Agent[ClaimHandle]):
+    """An agent, with the publishable key: creates, claims and finishes contracts, sees no others."""
+
+
+class DashboardTasks(_Reader):
+    """A person who looks at the contracts, with the publishable key: sign in, or bring an access token."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        access_token: str | None = None,
+        timeout: float = 10.0,
+        retries: int = 3,
+    ) -> None:
+        if access_token is not None:
+            check_key(access_token, "user token", type(self).__name__)
+        self._access_token = access_token
+        self._refreshing = threading.Lock()
+        super().__init__(settings, url=url, key=key, timeout=timeout, retries=retries)
+
+    def _options(self) -> ClientOptions:
+        options = super()._options()
+        if self._access_token is not None:
+            options.headers["Authorization"] = f"Bearer {self._access_token}"
+        return options
+
+    def sign_up(self, email: str, password: str) -> bool:
+        """Make a user; returns whether they are signed in, or have to confirm the address first.
+
+        Raises:
+            AuthenticationFailed: the project does not take them, or knows them already.
+        """
+        user: SignUpWithEmailAndPasswordCredentials = {"email": email, "password": password}
+        return super()._send(lambda: self._api.auth.sign_up(user), repeat=False).session is not None
+
+    def sign_in(self, email: str, password: str) -> None:
+        """Sign in; the session is renewed as long as this client is used. Raises AuthenticationFailed."""
+        user: SignInWithEmailAndPasswordCredentials = {"email": email, "password": password}
+        super()._send(lambda: self._api.auth.sign_in_with_password(user))
+
+    def sign_out(self) -> None:
+        """End this session; the user's others go on."""
+        with suppress(AuthenticationFailed):  # it had ended already
+            super()._send(lambda: self._api.auth.sign_out({"scope": "local"}), repeat=False)
+
+    def _send(self, act: Callable[[], T], *, repeat: bool = True) -> T:
+        # Renews a session that is about to end. supabase-py's own timer would outlive this client.
+        with self._refreshing:
+            super()._send(self._api.auth.get_session)
+        return super()._send(act, repeat=repeat)
+
+
+class BackendTasks(_Agent[ClaimHandle | UUID | str], _Reader):
+    """A backend job, with the secret key: does all that agents and dashboards do, and keeps the house.
+
+    It may `complete` by a contract's id alone, without having claimed it.
+    """
+
+    _key_kind = "secret"
+
+    def update(self, contract_id: UUID | str, /, **columns: Any) -> TaskContract:
+        """Write columns of a row, past the rules of the lifecycle.
+
+        Raises:
+            ContractNotFound: there is no such contract.
+            BadArgument: not a column, or not JSON; InvalidData: the table refuses the value.
+        """
+        contract_id, values = calls.uuid_text("contract_id", contract_id), calls.columns(columns)
+        answer = self._send(lambda: self._api.table(TABLE).update(values).eq("id", contract_id).execute())
+        return calls.row_of(TaskContract, contract_id)(answer.data)
+
+    def delete(self, contract_id: UUID | str) -> None:
+        """Delete a contract, once: after a lost connection it may be gone. Raises ContractNotFound."""
+        contract_id = calls.uuid_text("contract_id", contract_id)
+        answer = self._send(
+            lambda: self._api.table(TABLE).delete().eq("id", contract_id).select("id").execute(),
+            repeat=False,
+        )
+        calls.found(contract_id, answer.data)
+
+    def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
+        """End attempts whose claim ran out, and cancel what waited longer than `max_wait_minutes`.
+
+        None for `max_wait_minutes` cancels nothing. At most `limit` contracts of each kind a call:
+        repeat it until the counts are zero.
+        """
+        return self._call(calls.cleanup(max_wait_minutes, limit))
+
+    def prune(self, *, older_than_days: int = 30, limit: int = 1000) -> int:
+        """Delete up to `limit` contracts that ended so long ago; returns how many. Artifacts stay."""
+        return self._call(calls.prune(older_than_days, limit))
+
+    def describe(self) -> dict[str, Any]:
+        """The live table: columns, constraints, indexes, policies, triggers, grants, row count."""
+        return self._call(calls.describe())

@@ -1,0 +1,172 @@
+"""What went wrong, in our terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pydantic
+import pytest
+from postgrest import APIError
+from supabase_auth.errors import AuthApiError, AuthRetryableError
+
+from ehg_tasks import errors
+from ehg_tasks.errors import TaskContractError, from_answer, from_response, one_line, translate
+
+REST = "https://abcdefgh.supabase.co/rest/v1/rpc/claim_task_contract"
+AUTH = "https://abcdefgh.supabase.co/auth/v1/token"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "TC001", errors.ContractNotFound),
+        (400, "TC002", errors.ClaimLost),
+        (400, "TC003", errors.StatusConflict),
+        (400, "TC004", errors.IdempotencyConflict),
+        (400, "TC005", errors.BadArgument),
+        (400, "TC006", errors.TooLarge),
+        (409, "23503", errors.InvalidData),
+        (409, "23505", errors.InvalidData),
+        (400, "22P02", errors.InvalidData),
+        (401, "42501", errors.AccessDenied),
+        (403, "42501", errors.AccessDenied),
+        (400, "21000", errors.AccessDenied),
+        (401, "PGRST301", errors.AuthenticationFailed),
+        (401, "PGRST303", errors.AuthenticationFailed),
+        (404, "PGRST202", errors.MigrationsMissing),
+        (404, "PGRST205", errors.MigrationsMissing),
+        (404, "42P01", errors.MigrationsMissing),
+        (404, "42883", errors.MigrationsMissing),
+        (400, "42703", errors.MigrationsMissing),
+        (500, "57014", errors.ServerBusy),
+        (503, "57P01", errors.ServerBusy),
+        (500, "55P03", errors.ServerBusy),
+        (500, "40001", errors.ServerBusy),
+        (500, "40P01", errors.ServerBusy),
+        (503, "53300", errors.ServerBusy),
+        (503, "08006", errors.ServerBusy),
+        (503, "PGRST002", errors.ServerBusy),
+        (500, "XX000", errors.TaskContractError),
+        (401, None, errors.AuthenticationFailed),
+        (403, None, errors.AccessDenied),
+        (413, None, errors.TooLarge),
+        (429, None, errors.ServerBusy),
+        (429, "over_request_rate_limit", errors.ServerBusy),
+        (504, None, errors.ServerBusy),
+        (522, None, errors.ServerBusy),
+        (418, None, errors.UnexpectedAnswer),
+    ],
+)
+def test_the_code_decides_before_the_status(
+    status: int, code: str | None, kind: type[TaskContractError]
+) -> None:
+    error = from_answer(status, "words", code=code, details="more", hint=None)
+    assert type(error) is kind
+    assert (error.message, error.code, error.details, error.status) == ("words", code, "more", status)
+    assert error.retryable is issubclass(kind, errors.TemporaryError)
+
+
+def test_every_kind_is_in_the_tree_of_the_docstring() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert all(
+        issubclass(kind, TaskContractError) and kind.__name__ in (errors.__doc__ or "") for kind in kinds
+    )
+
+
+def test_an_error_is_one_line() -> None:
+    error = errors.BadArgument("no\n such  thing.", code="TC005", details="a\tb", hint="Do this.")
+    assert str(error) == "no such thing. (TC005). a b. Do this."
+    assert str(errors.ClaimLost("gone")) == "gone"
+    assert str(errors.MigrationsMissing("no table", code="42P01")).endswith(
+        f"(42P01). {errors.MigrationsMissing.advice}"
+    )
+
+
+def answer(status: int, url: str = REST, **content: Any) -> TaskContractError:
+    return from_response(httpx.Response(status, request=httpx.Request("POST", url), **content))
+
+
+def test_an_answer_in_postgrests_words() -> None:
+    body = {"message": "the claim is lost", "code": "TC002", "details": None, "hint": "Claim again."}
+    error = answer(400, json=body)
+    assert isinstance(error, errors.ClaimLost)
+    assert str(error) == "the claim is lost (TC002). Claim again."
+    assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(502, errors.ServerBusy), (401, errors.AuthenticationFailed), (404, errors.UnexpectedAnswer),
+     (302, errors.UnexpectedAnswer), (500, errors.UnexpectedAnswer)],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "content", [b"<html>Bad gateway</html>", b"", b"\xff", b"[1]", b'{"message": 5}', b"[" * 9999]
+)
+def test_an_answer_without_words(status: int, kind: type[TaskContractError], content: bytes) -> None:
+    error = answer(status, content=content)
+    assert type(error) is kind
+    assert str(status) in error.message
+    assert "html" not in str(error)
+
+
+def test_an_answer_of_the_auth_server() -> None:
+    body = {"code": 400, "error_code": "invalid_credentials", "msg": "Invalid login credentials"}
+    error = answer(400, AUTH, json=body)
+    assert isinstance(error, errors.AuthenticationFailed)
+    assert str(error) == "Invalid login credentials (invalid_credentials)"
+    busy = answer(429, AUTH, json={"error_code": "over_request_rate_limit", "msg": "slow down"})
+    assert isinstance(busy, errors.ServerBusy)
+
+
+class Row(pydantic.BaseModel):
+    a: int
+    b: int
+    c: int
+    d: int
+
+
+def validation_error() -> pydantic.ValidationError:
+    with pytest.raises(pydantic.ValidationError) as raised:
+        Row.model_validate({"a": "sb_secret_HIDDEN456", "b": "x", "c": "x"})
+    return raised.value
+
+
+def test_faults_in_a_line_without_the_values() -> None:
+    text = one_line(validation_error())
+    assert text.startswith("a: Input should be a valid integer")
+    assert text.endswith("and 1 more")
+    assert "HIDDEN456" not in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (errors.ClaimLost("gone"), errors.ClaimLost),
+        (httpx.ConnectError("refused"), errors.ConnectionFailed),
+        (httpx.ReadTimeout("slow"), errors.ConnectionFailed),
+        (httpx.RemoteProtocolError("cut"), errors.ConnectionFailed),
+        (httpx.UnsupportedProtocol("ftp"), errors.ConnectionFailed),
+        (AuthRetryableError("refused", 0), errors.ConnectionFailed),
+        (AuthApiError("no such user", 400, "invalid_credentials"), errors.AuthenticationFailed),
+        (APIError({"message": "odd", "code": "1"}), errors.UnexpectedAnswer),
+        (validation_error(), errors.UnexpectedAnswer),
+        (httpx.DecodingError("gzip"), errors.UnexpectedAnswer),
+        (ValueError("no JSON"), errors.UnexpectedAnswer),
+        (RecursionError("deep"), errors.UnexpectedAnswer),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_exceptions_of_libraries_become_ours(error: Exception, kind: type[TaskContractError]) -> None:
+    assert type(translate(error)) is kind
+
+
+def test_an_illegal_header_is_not_quoted() -> None:
+    error = translate(httpx.LocalProtocolError("Illegal header value b'Bearer sb_secret_HIDDEN456 '"))
+    assert "HIDDEN456" not in str(error)
+
+
+def test_exceptions_of_the_program_are_not_ours() -> None:
+    for error in (TypeError("a fault"), KeyError("a"), AssertionError()):
+        assert translate(error) is None
