@@ -10,7 +10,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 from uuid import UUID, uuid4
@@ -62,7 +62,7 @@ class Call(Generic[T]):
     """A database function, its parameters as JSON, and how its answer is read."""
 
     function: str
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] = field(repr=False)  # a claim token may be among them
     read: Callable[[Any], T]
 
 

@@ -96,9 +96,7 @@ class NewContract(BaseModel):
     output_schema: dict[str, JsonValue] | None = Field(default=None, description="JSON Schema of the output.")
     priority: int = Field(default=50, ge=-INT_MAX - 1, le=INT_MAX, description="Higher is claimed first.")
     max_tokens: int = Field(default=4000, ge=1, le=INT_MAX, description="Budget of one attempt, in tokens.")
-    timeout_minutes: int = Field(
-        default=30, ge=1, le=INT_MAX, description="How long a claim lasts, in minutes."
-    )
+    timeout_minutes: int = Field(default=30, ge=1, le=INT_MAX, description="How long a claim lasts.")
     max_retries: int = Field(
         default=2, ge=0, le=INT_MAX, description="How many attempts may follow the first."
     )

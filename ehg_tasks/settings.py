@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -45,25 +45,26 @@ class Settings(BaseModel):
         Raises:
             SettingsError: there is no SUPABASE_URL, or `.env` cannot be read.
         """
-        sources: list[Mapping[str, str | None]] = [os.environ]
-        if dotenv:
-            sources.append(_read_dotenv(Path(".env")))
-
-        def first(names: tuple[str, ...]) -> str | None:
-            found = (source.get(name) for source in sources for name in names)
-            return next((value.strip() for value in found if value and value.strip()), None)
-
-        url = first(URL_NAMES)
+        found = _given(dotenv)
+        url, publishable, secret = map(found, (URL_NAMES, KEY_NAMES["publishable"], KEY_NAMES["secret"]))
         if url is None:
             raise SettingsError(
                 "SUPABASE_URL is not set", hint="Set it in the environment or in a .env file here."
             )
-        publishable, secret = first(KEY_NAMES["publishable"]), first(KEY_NAMES["secret"])
         return cls(
             url=url,
             publishable_key=SecretStr(publishable) if publishable else None,
             secret_key=SecretStr(secret) if secret else None,
         )
+
+    @staticmethod
+    def configured() -> bool:
+        """Whether the environment or `.env` names a project, or a part of one.
+
+        Raises:
+            SettingsError: `.env` cannot be read.
+        """
+        return any(map(_given(dotenv=True), (URL_NAMES, *KEY_NAMES.values())))
 
     def key(self, kind: Literal["publishable", "secret"]) -> SecretStr:
         """The key of this kind.
@@ -78,6 +79,19 @@ class Settings(BaseModel):
                 f"no {kind} key is given", hint=f"Set {name} (or {legacy}) in the environment or in .env."
             )
         return key
+
+
+def _given(dotenv: bool) -> Callable[[tuple[str, ...]], str | None]:
+    """A finder of the first of some variables that is set."""
+    sources: list[Mapping[str, str | None]] = [os.environ]
+    if dotenv:
+        sources.append(_read_dotenv(Path(".env")))
+
+    def first(names: tuple[str, ...]) -> str | None:
+        values = (source.get(name) for source in sources for name in names)
+        return next((value.strip() for value in values if value and value.strip()), None)
+
+    return first
 
 
 def _read_dotenv(path: Path) -> Mapping[str, str | None]:

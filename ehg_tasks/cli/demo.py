@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ehg_tasks.errors import SettingsError, TaskContractError
+from ehg_tasks.errors import TaskContractError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,8 +45,8 @@ def demo(
         folder = samples_folder()
         documents = find_documents(folder)
 
-    settings = Settings.from_env()
-    if settings.url or settings.publishable_key:
+    if Settings.configured():
+        settings = Settings.from_env()
         console.print(f"Project: {settings.url}")
         _run(settings, folder, documents, workers, console)
         return
@@ -54,7 +54,7 @@ def demo(
 
     with LocalStack(directory, progress=lambda text: console.print(f"[dim]{text}[/dim]")) as stack:
         console.print(f"Project: the embedded Supabase at {stack.url} (data in {directory})")
-        _run(Settings(**stack.settings()), folder, documents, workers, console)
+        _run(stack.settings(), folder, documents, workers, console)
 
 
 def _run(settings: Settings, folder: Path, documents: list[Path], workers: int, console: Console) -> None:
@@ -74,10 +74,6 @@ def _run(settings: Settings, folder: Path, documents: list[Path], workers: int, 
         def finished(self, done: int, total: int) -> None:
             self.bar.update(self.task, completed=done, total=total)
 
-    if not settings.publishable_key:
-        raise SettingsError(
-            "SUPABASE_PUBLISHABLE_KEY is missing", hint="Set it beside SUPABASE_URL, or set neither."
-        )
     with Bar(TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
         summary = run(
             settings, folder.resolve(), [path.resolve() for path in documents], workers, Screen(bar)
@@ -89,17 +85,17 @@ def _run(settings: Settings, folder: Path, documents: list[Path], workers: int, 
 
 def _print(summary: Summary, console: Console) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     findings = [(report.path, finding) for report in summary.reports for finding in report.findings]
     if findings:
-        table = Table("Document", "Line", "Rule", "Finding", title="Findings", title_justify="left")
+        console.print("\n[bold]Findings[/bold]")
         for path, finding in findings[:SHOWN]:
-            table.add_row(escape(path), str(finding.line), finding.rule, escape(finding.message))
-        console.print()
-        console.print(table)
+            where = f"{escape(path)}:{finding.line}"
+            console.print(
+                f"  {where}  [cyan]{finding.rule}[/cyan]  {escape(finding.message)}", soft_wrap=True
+            )
         if len(findings) > SHOWN:
-            console.print(f"… and {len(findings) - SHOWN} more")
+            console.print(f"  … and {len(findings) - SHOWN} more")
     for problem in summary.problems:
         console.print(f"[red]{escape(problem)}[/red]")
 

@@ -47,11 +47,15 @@ def work(agent: AgentTasks, folder: Path, session: str, stop: threading.Event) -
 
 def check(agent: AgentTasks, folder: Path, claim: Claim) -> None:
     """Check one document and record the report, or fail the attempt with the reason."""
-    path = (folder / str((claim.constraints or {}).get("path", ""))).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        agent.fail(claim, "the document lies outside the folder that this agent may read", retry=False)
+    constraints = claim.constraints if isinstance(claim.constraints, dict) else {}
+    try:
+        path = (folder / str(constraints.get("path", ""))).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise ValueError("the document lies outside the folder that this agent may read")  # noqa: TRY301
+        report = check_document(path, folder)
+    except (OSError, ValueError) as error:
+        agent.fail(claim, str(error), retry=False)
         return
-    report = check_document(path, folder)
     found = f"{len(report.findings)} finding{'s' if len(report.findings) != 1 else ''}"
     agent.complete(
         claim,

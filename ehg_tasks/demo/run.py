@@ -122,7 +122,7 @@ def worker_processes(
     """Run ``count`` worker processes; they end with this block, or with this program however it ends."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
     environment["SUPABASE_URL"] = settings.url
-    environment["SUPABASE_PUBLISHABLE_KEY"] = settings.publishable_key.get_secret_value()
+    environment["SUPABASE_PUBLISHABLE_KEY"] = settings.key("publishable").get_secret_value()
     command = [sys.executable, "-m", "ehg_tasks.demo.checker", str(folder), str(session)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) for _ in range(count)]
     try:

@@ -11,6 +11,7 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { constants, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 
@@ -103,6 +104,23 @@ function isoTimestamp(text) {
   return day === undefined ? text : `${day}T${time}${zone.includes(":") ? zone : `${zone}:00`}${rest}`;
 }
 
+// Lite writes a function's JSON arguments as text, which the driver would write as JSON once more: an
+// object would arrive as a string. So they go through both of them in a wrapper, which comes off here.
+const WRAPPER = `json ${randomUUID()}`;
+const wrapped = `{"${WRAPPER}":`;
+
+function serializeJson(value) {
+  const is = typeof value === "string" && value.startsWith(wrapped);
+  return is ? value.slice(wrapped.length, -1) : JSON.stringify(value);
+}
+
+function wrapJsonArguments(body, functions) {
+  const typeOf = (name, { arg_names, arg_types }) => arg_types[arg_names.indexOf(name)];
+  const isJson = (name) => functions.some((fn) => ["json", "jsonb"].includes(typeOf(name, fn)));
+  const wrap = ([name, value]) => [name, value !== null && isJson(name) ? { [WRAPPER]: value } : value];
+  return Object.fromEntries(Object.entries(body).map(wrap));
+}
+
 async function makeAuthSchema({ database, authLogin }) {
   const { getAuthSchemaSql, SUPABASE_AUTH_HELPERS_SQL } = await import("@supabase/lite");
   const { default: connect } = await import("postgres");
@@ -130,7 +148,11 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
       url: `postgres://${user}:${password}@127.0.0.1:${database}/postgres`,
       postgresOptions: {
         onnotice: () => {},
-        types: { timestamptz: { to: 1184, from: [1184], serialize: String, parse: isoTimestamp } },
+        types: {
+          timestamptz: { to: 1184, from: [1184], serialize: String, parse: isoTimestamp },
+          json: { to: 114, from: [114], serialize: serializeJson, parse: JSON.parse },
+          jsonb: { to: 3802, from: [3802], serialize: serializeJson, parse: JSON.parse },
+        },
       },
     });
     // Its first request would otherwise grant the API roles everything on every table.
@@ -193,6 +215,21 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
     if (token === undefined || /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return next();
     if (keys.some(({ key }) => key === token)) return next();
     return context.json({ code: "PGRST301", message: "The token is no JWT", details: null, hint: null }, 401);
+  });
+  hono.post("/rest/v1/rpc/:name", async (context) => {
+    const { method, url, headers } = context.req.raw;
+    let body = await context.req.text();
+    try {
+      const called = (fn) => fn.schema === "public" && fn.name === context.req.param("name");
+      const { functions } = await inspector.introspect({ useCache: true });
+      const given = JSON.parse(body);
+      if (!Array.isArray(given)) body = JSON.stringify(wrapJsonArguments(given, functions.filter(called)));
+    } catch {
+      // No JSON: what that means is told by what comes next.
+    }
+    const forwarded = new Headers(headers);
+    forwarded.delete("Content-Length");
+    return rest.server.fetch(new Request(url, { method, headers: forwarded, body }), context.env);
   });
   hono.all("/rest/v1", (context) => rest.server.fetch(context.req.raw, context.env));
   hono.all("/rest/v1/*", (context) => rest.server.fetch(context.req.raw, context.env));
