@@ -40,9 +40,7 @@ class Project:
     def api(self, key: str, token: str | None = None) -> Client:
         """A plain supabase-py client, to act on tables as any program could."""
         self.opened.append(httpx.Client())
-        options = ClientOptions(
-            auto_refresh_token=False, persist_session=False, httpx_client=self.opened[-1]
-        )
+        options = ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=self.opened[-1])
         if token is not None:
             options.headers["Authorization"] = f"Bearer {token}"
         return create_client(self.url, key, options=options)
@@ -100,7 +98,9 @@ def contracts(database: psycopg.Connection[Any]) -> Callable[[], list[dict[str, 
 
     def read() -> list[dict[str, Any]]:
         with database.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-            return cursor.execute("select * from public.agent_task_contracts order by created_at, id").fetchall()
+            return cursor.execute(
+                "select * from public.agent_task_contracts order by created_at, id"
+            ).fetchall()
 
     return read
 
@@ -123,7 +123,9 @@ def user_token(project: Project) -> str:
     api = project.api(project.publishable_key)
     credentials = {"email": f"ana-{secrets.token_hex(4)}@example.com", "password": secrets.token_urlsafe(16)}
     api.auth.sign_up({"email": credentials["email"], "password": credentials["password"]})
-    answer = api.auth.sign_in_with_password({"email": credentials["email"], "password": credentials["password"]})
+    answer = api.auth.sign_in_with_password(
+        {"email": credentials["email"], "password": credentials["password"]}
+    )
     assert answer.session is not None
     return answer.session.access_token
 

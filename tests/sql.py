@@ -35,7 +35,7 @@ class Caller:
         """Run one statement in this role."""
         with self.connection.transaction(), self.connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(self.role)))
-            cursor.execute(query, parameters)  # type: ignore[arg-type]
+            cursor.execute(query, parameters)
             return cursor.fetchall() if cursor.description else []
 
 

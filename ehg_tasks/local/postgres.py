@@ -76,6 +76,14 @@ class Postgres:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self.programs / "postgres"), "-D", str(self.data), *options]
 
+    def is_ready(self, pid: int) -> bool:
+        """Whether the server with this process id takes connections, by its own word in its data folder."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and int(lines[0]) == pid and lines[7].strip() == "ready"
+
     def stop_orphan(self) -> None:
         """Stop a server that outlived its stack, if there is one.
 

@@ -90,16 +90,18 @@ class Processes:
         user = postgres.user
         identity = {"uid": user.pw_uid, "gid": user.pw_gid} if user else {}
         order = {"command": postgres.command(port), "log": str(self.logs / "postgres.log"), **identity}
-        answer = self._order("postgres", order)
+        pid = int(self._order("postgres", order))
         deadline = time.monotonic() + START_SECONDS
-        ready = [str(postgres.programs / "pg_isready"), "--host=127.0.0.1", f"--port={port}", "--quiet"]
-        while subprocess.run(ready, check=False).returncode != 0:
+        # Asking the port would not do: another server may have it.
+        while not postgres.is_ready(pid):
             if not self.answers.empty():
                 self._raise(self.answers.get())
             if time.monotonic() > deadline:
-                raise LocalStackError("Postgres does not answer", hint=f"See {self.logs / 'postgres.log'}.")
-            time.sleep(0.05)
-        return int(answer)
+                raise LocalStackError(
+                    "Postgres does not get ready", hint=f"See {self.logs / 'postgres.log'}."
+                )
+            time.sleep(0.02)
+        return pid
 
     def make_auth_schema(self, keys: Keys, db_port: int) -> None:
         """Make what the auth server keeps in the database."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import jwt
 import pytest
-from postgrest import APIError
+from postgrest import APIError, ReturnMethod
 from psycopg import Connection
 
 from tests.conftest import Project
 
 TABLE = "agent_task_contracts"
+MINIMAL = ReturnMethod.minimal
 ROW = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": "draw"}
 Contracts = Callable[[], list[dict[str, Any]]]
 
@@ -27,14 +28,13 @@ def token(secret: str, role: str, *, seconds: int = 600, **claims: Any) -> str:
 def try_everything(project: Project, key: str, bearer: str | None) -> set[str | None]:
     """The codes with which a read, a write and a function call are refused."""
     api = project.api(key, bearer)
+    calls: list[Callable[[], object]] = [
+        api.table(TABLE).select("id").execute,
+        api.table(TABLE).insert(ROW, returning=MINIMAL).execute,
+        api.rpc("create_task_contract", {f"p_{name}": value for name, value in ROW.items()}).execute,
+    ]
     codes = set()
-    for call in (
-        lambda: api.table(TABLE).select("id").execute(),
-        lambda: api.table(TABLE).insert(ROW, returning="minimal").execute(),
-        lambda: api.rpc(
-            "create_task_contract", {f"p_{name}": value for name, value in ROW.items()}
-        ).execute(),
-    ):
+    for call in calls:
         with pytest.raises(APIError) as raised:
             call()
         codes.add(raised.value.code)
@@ -43,7 +43,7 @@ def try_everything(project: Project, key: str, bearer: str | None) -> set[str | 
 
 def test_the_legacy_keys_work_as_the_new_ones_do(project: Project, contracts: Contracts) -> None:
     anon = project.api(project.anon_jwt)
-    anon.table(TABLE).insert(ROW, returning="minimal").execute()
+    anon.table(TABLE).insert(ROW, returning=MINIMAL).execute()
     with pytest.raises(APIError, match="permission denied"):
         anon.table(TABLE).select("id").execute()
     service = project.api(project.service_role_jwt)
@@ -51,7 +51,9 @@ def test_the_legacy_keys_work_as_the_new_ones_do(project: Project, contracts: Co
     assert len(contracts()) == 1
 
 
-@pytest.mark.parametrize("key", ["sb_publishable_made_up_key_00000000", "sb_secret_made_up_key_0000000000000"])
+@pytest.mark.parametrize(
+    "key", ["sb_publishable_made_up_key_00000000", "sb_secret_made_up_key_0000000000000"]
+)
 def test_a_made_up_key_is_refused(project: Project, key: str, contracts: Contracts) -> None:
     assert len(try_everything(project, key, None)) == 1
     assert contracts() == []
@@ -92,12 +94,13 @@ def test_a_user_stays_a_user_beside_the_secret_key(
 ) -> None:
     """The token decides the role, not the key that comes with it."""
     database.execute(
-        "insert into public.agent_task_contracts (parent_agent, target_agent, objective) values ('P', 'T', 'o')"
+        "insert into public.agent_task_contracts (parent_agent, target_agent, objective)"
+        " values ('P', 'T', 'o')"
     )
     before = contracts()
     api = project.api(project.secret_key, user_token)
     assert len(api.table(TABLE).select("id").execute().data) == 1
     with pytest.raises(APIError) as raised:
-        api.table(TABLE).insert(ROW, returning="minimal").execute()
+        api.table(TABLE).insert(ROW, returning=MINIMAL).execute()
     assert raised.value.code == "42501"
     assert contracts() == before

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from postgrest import APIError
+from postgrest import APIError, ReturnMethod
 from psycopg import Connection
 from supabase import Client
 
 TABLE = "agent_task_contracts"
+MINIMAL = ReturnMethod.minimal
 ROW = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": "draw"}
 Contracts = Callable[[], list[dict[str, Any]]]
 
@@ -40,17 +41,15 @@ def refused(code: str, contracts: Contracts) -> Iterator[None]:
 
 
 class TestAnonCanCreate:
-    def test_an_insert_that_asks_for_nothing_back_works(
-        self, anon_api: Client, contracts: Contracts
-    ) -> None:
-        answer = anon_api.table(TABLE).insert(ROW, returning="minimal").execute()
+    def test_an_insert_that_asks_for_nothing_back_works(self, anon_api: Client, contracts: Contracts) -> None:
+        answer = anon_api.table(TABLE).insert(ROW, returning=MINIMAL).execute()
         assert answer.data == []
         [row] = contracts()
         assert {name: row[name] for name in ROW} == ROW
         assert (row["status"], row["priority"], row["created_by"]) == ("pending", 50, "system")
 
     def test_several_at_once(self, anon_api: Client, contracts: Contracts) -> None:
-        anon_api.table(TABLE).insert([ROW, ROW | {"objective": "paint"}], returning="minimal").execute()
+        anon_api.table(TABLE).insert([ROW, ROW | {"objective": "paint"}], returning=MINIMAL).execute()
         assert sorted(row["objective"] for row in contracts()) == ["draw", "paint"]
 
     def test_an_insert_that_asks_for_its_row_is_refused(self, anon_api: Client, contracts: Contracts) -> None:
@@ -60,21 +59,21 @@ class TestAnonCanCreate:
     def test_an_upsert_is_refused(self, anon_api: Client, two: list[Any], contracts: Contracts) -> None:
         """`on conflict (id)` has to read the row that it may meet."""
         with refused("42501", contracts):
-            anon_api.table(TABLE).upsert(ROW | {"id": str(two[0]["id"])}, returning="minimal").execute()
+            anon_api.table(TABLE).upsert(ROW | {"id": str(two[0]["id"])}, returning=MINIMAL).execute()
 
     def test_an_upsert_that_ignores_duplicates_is_refused(
         self, anon_api: Client, two: list[Any], contracts: Contracts
     ) -> None:
         with refused("42501", contracts):
             anon_api.table(TABLE).upsert(
-                ROW | {"id": str(two[0]["id"])}, returning="minimal", ignore_duplicates=True, on_conflict="id"
+                ROW | {"id": str(two[0]["id"])}, returning=MINIMAL, ignore_duplicates=True, on_conflict="id"
             ).execute()
 
 
 class TestAnonCanUpdate:
     def test_an_update_of_the_only_row_works(self, anon_api: Client, contracts: Contracts) -> None:
-        anon_api.table(TABLE).insert(ROW, returning="minimal").execute()
-        anon_api.table(TABLE).update({"priority": 7}, returning="minimal").execute()
+        anon_api.table(TABLE).insert(ROW, returning=MINIMAL).execute()
+        anon_api.table(TABLE).update({"priority": 7}, returning=MINIMAL).execute()
         assert [row["priority"] for row in contracts()] == [7]
 
     def test_an_update_with_a_filter_is_refused(
@@ -82,15 +81,15 @@ class TestAnonCanUpdate:
     ) -> None:
         """A filter reads, and anon may not: without the SELECT grant this is loud, not zero rows."""
         with refused("42501", contracts):
-            anon_api.table(TABLE).update({"priority": 7}, returning="minimal").eq("id", two[0]["id"]).execute()
+            anon_api.table(TABLE).update({"priority": 7}, returning=MINIMAL).eq("id", two[0]["id"]).execute()
 
     @pytest.mark.usefixtures("two")
     def test_an_update_of_several_rows_is_refused(self, anon_api: Client, contracts: Contracts) -> None:
         with refused("21000", contracts):
-            anon_api.table(TABLE).update({"priority": 7}, returning="minimal").execute()
+            anon_api.table(TABLE).update({"priority": 7}, returning=MINIMAL).execute()
 
     def test_an_update_that_asks_for_its_row_is_refused(self, anon_api: Client, contracts: Contracts) -> None:
-        anon_api.table(TABLE).insert(ROW, returning="minimal").execute()
+        anon_api.table(TABLE).insert(ROW, returning=MINIMAL).execute()
         with refused("42501", contracts):
             anon_api.table(TABLE).update({"priority": 7}).execute()
 
@@ -104,9 +103,9 @@ class TestAnonCanDoNothingElse:
 
     def test_delete_is_refused(self, anon_api: Client, two: list[Any], contracts: Contracts) -> None:
         with refused("42501", contracts):
-            anon_api.table(TABLE).delete(returning="minimal").eq("id", two[0]["id"]).execute()
+            anon_api.table(TABLE).delete(returning=MINIMAL).eq("id", two[0]["id"]).execute()
         with refused("42501", contracts):
-            anon_api.table(TABLE).delete(returning="minimal").execute()
+            anon_api.table(TABLE).delete(returning=MINIMAL).execute()
 
     @pytest.mark.parametrize("table", ["agent_artifacts", "strategic_directives_v2"])
     def test_the_referenced_tables_are_closed(
@@ -125,13 +124,13 @@ class TestAuthenticatedUsersCanRead:
 
     def test_insert_is_refused(self, user_api: Client, contracts: Contracts) -> None:
         with refused("42501", contracts):
-            user_api.table(TABLE).insert(ROW, returning="minimal").execute()
+            user_api.table(TABLE).insert(ROW, returning=MINIMAL).execute()
 
     def test_update_is_refused(self, user_api: Client, two: list[Any], contracts: Contracts) -> None:
         with refused("42501", contracts):
             user_api.table(TABLE).update({"priority": 7}).eq("id", two[0]["id"]).execute()
         with refused("42501", contracts):
-            user_api.table(TABLE).update({"priority": 7}, returning="minimal").execute()
+            user_api.table(TABLE).update({"priority": 7}, returning=MINIMAL).execute()
 
     def test_upsert_is_refused(self, user_api: Client, two: list[Any], contracts: Contracts) -> None:
         with refused("42501", contracts):

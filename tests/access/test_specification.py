@@ -64,7 +64,9 @@ def test_policies_and_row_level_security(database: Connection[Any]) -> None:
         "select policyname, cmd, roles::text[], qual, with_check, permissive from pg_policies"
         " where schemaname = 'public' and tablename = 'agent_task_contracts'",
     )
-    assert {(name, cmd, tuple(roles), using, check) for name, cmd, roles, using, check, _ in live} == spec.POLICIES
+    assert {
+        (name, cmd, tuple(roles), using, check) for name, cmd, roles, using, check, _ in live
+    } == spec.POLICIES
     assert {permissive for *_, permissive in live} == {"PERMISSIVE"}
     [(enabled, forced)] = rows(
         database, f"select relrowsecurity, relforcerowsecurity from pg_class where oid = {TABLE}"

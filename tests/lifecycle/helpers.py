@@ -40,7 +40,9 @@ def claimed(caller: Caller, **fields: Any) -> Row:
 def contract(database: Database, contract_id: UUID) -> Row:
     """The row as it stands."""
     with database.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute("select * from public.agent_task_contracts where id = %s", [contract_id]).fetchone()
+        row = cursor.execute(
+            "select * from public.agent_task_contracts where id = %s", [contract_id]
+        ).fetchone()
     assert row is not None
     return row
 

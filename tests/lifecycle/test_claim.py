@@ -209,7 +209,12 @@ class TestTakeOver:
 
 def test_a_failed_attempt_waits_before_the_next_claim(anon: Caller, database: Database) -> None:
     row = claimed(anon)
-    anon("fail_task_contract", contract_id=row["contract_id"], claim_token=row["claim_token"], error_message="e")
+    anon(
+        "fail_task_contract",
+        contract_id=row["contract_id"],
+        claim_token=row["claim_token"],
+        error_message="e",
+    )
     assert anon("claim_task_contract", target_agent="T") == []
     end_wait(database, row["contract_id"])
     assert claim(anon)["attempt"] == 2

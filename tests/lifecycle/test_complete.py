@@ -74,9 +74,12 @@ def test_failure_without_a_retry(anon: Caller, database: Database) -> None:
 
 
 def test_an_existing_artifact_can_be_the_output(anon: Caller, database: Database) -> None:
-    [artifact] = database.execute(
-        "insert into public.agent_artifacts (type, summary) values ('analysis', 's') returning id"
-    ).fetchone() or []
+    [artifact] = (
+        database.execute(
+            "insert into public.agent_artifacts (type, summary) values ('analysis', 's') returning id"
+        ).fetchone()
+        or []
+    )
     row = claimed(anon)
     assert complete(anon, row, output_artifact_id=artifact)["output_artifact_id"] == artifact
     database.execute("delete from public.agent_artifacts")
@@ -161,9 +164,7 @@ class TestClaimToken:
             service("complete_task_contract", contract_id=contract_id)
         assert contract(database, contract_id)["status"] == "pending"
 
-    def test_the_service_role_completes_what_another_client_set_in_progress(
-        self, service: Caller
-    ) -> None:
+    def test_the_service_role_completes_what_another_client_set_in_progress(self, service: Caller) -> None:
         contract_id = create(service)
         service.run("update public.agent_task_contracts set status = 'in_progress', started_at = now()")
         [done] = service("complete_task_contract", contract_id=contract_id)

@@ -142,9 +142,7 @@ class TestMany:
             anon("create_task_contracts", contracts=jsonb(given))
         assert contracts() == []
 
-    def test_a_repeat_of_the_whole_call_creates_nothing_new(
-        self, anon: Caller, contracts: Contracts
-    ) -> None:
+    def test_a_repeat_of_the_whole_call_creates_nothing_new(self, anon: Caller, contracts: Contracts) -> None:
         given = [ONE | {"contract_id": str(uuid4())} for _ in range(3)]
         anon("create_task_contracts", contracts=jsonb(given))
         before = contracts()

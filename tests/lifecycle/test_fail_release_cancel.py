@@ -49,7 +49,8 @@ class TestFail:
     def test_a_null_limit_counts_as_the_default_of_two(self, anon: Caller, database: Database) -> None:
         database.execute(
             "insert into public.agent_task_contracts"
-            " (parent_agent, target_agent, objective, max_retries, retry_count) values ('P', 'T', 'o', null, null)"
+            " (parent_agent, target_agent, objective, max_retries, retry_count)"
+            " values ('P', 'T', 'o', null, null)"
         )
         states = []
         for _ in range(3):
@@ -73,9 +74,12 @@ class TestFail:
         assert before + wait <= failed["next_attempt_at"] <= after + wait
 
     def test_a_project_may_set_its_own_waits(self, anon: Caller, database: Database) -> None:
-        [original] = database.execute(
-            "select pg_get_functiondef('ehg_tasks.retry_wait(integer)'::regprocedure)"
-        ).fetchone() or []
+        [original] = (
+            database.execute(
+                "select pg_get_functiondef('ehg_tasks.retry_wait(integer)'::regprocedure)"
+            ).fetchone()
+            or []
+        )
         database.execute(
             "create or replace function ehg_tasks.retry_wait(p_retry_count integer) returns interval"
             " language sql immutable set search_path = '' as $$ select interval '0' $$"
