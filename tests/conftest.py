@@ -20,6 +20,7 @@ from supabase import Client, ClientOptions, create_client
 
 from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks
 from ehg_tasks.local import LocalStack
+from tests.databases import Databases
 from tests.sql import Caller
 
 
@@ -75,6 +76,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
         for client in project.opened:
             client.close()
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """A server for databases of their own, beside the project."""
+    empty = tmp_path_factory.mktemp("no-migrations")
+    with LocalStack(tmp_path_factory.mktemp("server"), migrations=empty) as stack:
+        yield Databases(stack.superuser_url, stack.db_url)
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,8 @@ class Postgres:
             "EHG_AUTH_PASSWORD": keys.auth_password,
         }
         login = ("supabase_admin", keys.superuser_password)
-        self.psql(port, login, "--single-transaction", "--file", str(HERE / "roles.sql"), env=passwords)
+        files = [part for name in ("roles.sql", "schemas.sql") for part in ("--file", str(HERE / name))]
+        self.psql(port, login, "--single-transaction", *files, env=passwords)
 
     def mark_initialised(self) -> None:
         """Note that the database is complete."""

@@ -1,4 +1,4 @@
--- The roles and schemas of a Supabase project, before its first migration.
+-- The roles of a Supabase project.
 --
 -- As on a hosted project, the superuser is supabase_admin; migrations run as postgres, which is none;
 -- the API logs in as authenticator and takes the role that the key or token names.
@@ -24,18 +24,3 @@ create role postgres login createrole createdb replication bypassrls password :'
 alter role postgres set search_path = "$user", public, extensions;
 grant anon, authenticated, service_role to postgres with admin option;
 alter database postgres owner to postgres;
-
-revoke create on schema public from public;
-grant usage on schema public to anon, authenticated, service_role;
-grant create on schema public to postgres;
-
-create schema extensions authorization postgres;
-grant usage on schema extensions to anon, authenticated, service_role;
-
-create schema auth authorization supabase_auth_admin;
-grant usage on schema auth to postgres, anon, authenticated, service_role;
-
--- Where the Supabase CLI writes down what it has applied; so do we.
-create schema supabase_migrations authorization postgres;
-create table supabase_migrations.schema_migrations (version text primary key, statements text[], name text);
-alter table supabase_migrations.schema_migrations owner to postgres;

@@ -26,4 +26,4 @@ comment on schema ehg_tasks is
 -- The public functions run with their caller's rights, so a caller must be able to look into the
 -- schema to reach the engine. USAGE opens no table and no function by itself.
 revoke all on schema ehg_tasks from public, anon, authenticated, service_role;
-grant usage on schema ehg_tasks to anon, authenticated, service_role;
+grant usage on schema ehg_tasks to anon, service_role;

@@ -1,0 +1,77 @@
+"""Databases of their own for tests that change objects: made in moments, from templates."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import Connection, sql
+
+from ehg_tasks import local, migrations
+
+SCHEMAS = (Path(local.__file__).parent / "schemas.sql").read_text()
+# What a project made before 30 October 2026 grants by default on every new object of its owner.
+OLD_ERA = """
+    alter default privileges for role postgres in schema public
+      grant all on tables to anon, authenticated, service_role;
+    alter default privileges for role postgres in schema public
+      grant all on functions to anon, authenticated, service_role;
+    alter default privileges for role postgres in schema public
+      grant all on sequences to anon, authenticated, service_role;
+"""
+
+
+@dataclass
+class Databases:
+    """A server with a Supabase project's roles, where databases come and go.
+
+    Args:
+        superuser_url: connection URL of supabase_admin.
+        owner_url: connection URL of postgres, who owns the databases and runs migrations.
+    """
+
+    superuser_url: str
+    owner_url: str
+    numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def create(self, template: str | None = None, *, old_era: bool = False) -> str:
+        """Make a database: a copy of another one, or a project before its first migration."""
+        name = f"test_{next(self.numbers)}"
+        with psycopg.connect(self.superuser_url, autocommit=True) as server:
+            server.execute(
+                sql.SQL("create database {} owner postgres template {}").format(
+                    sql.Identifier(name), sql.Identifier(template or "template1")
+                )
+            )
+        if template is None:
+            with self.connect(name) as database:
+                database.execute(SCHEMAS)
+                if old_era:
+                    database.execute(OLD_ERA)
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        with psycopg.connect(self.superuser_url, autocommit=True) as server:
+            server.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    def migrate(self, name: str, files: list[Path] | None = None) -> None:
+        """Apply migrations as their runner does: as postgres, a transaction each."""
+        with self.connect(name, owner=True) as database:
+            for file in migrations.migrations() if files is None else files:
+                database.execute(file.read_text().encode())
+
+    def migrated(self) -> str:
+        """A new database with every migration."""
+        name = self.create()
+        self.migrate(name)
+        return name
+
+    def connect(self, name: str, *, owner: bool = False) -> Connection[Any]:
+        """Log in as the superuser, or as the owner."""
+        parts = urlsplit(self.owner_url if owner else self.superuser_url)
+        return psycopg.connect(parts._replace(path=f"/{name}").geturl(), autocommit=True)
