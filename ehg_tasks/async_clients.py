@@ -18,8 +18,8 @@ from postgrest import APIResponse, CountMethod
 from supabase import AsyncClient, AsyncClientOptions
 from supabase_auth.types import SignInWithEmailAndPasswordCredentials, SignUpWithEmailAndPasswordCredentials
 
-from ehg_tasks import calls
-from ehg_tasks.calls import STATS, TABLE, Call, ContractFilters, Page
+from ehg_tasks import calls, queries
+from ehg_tasks.calls import Call
 from ehg_tasks.errors import AuthenticationFailed, TaskContractError, from_response
 from ehg_tasks.models import (
     Claim,
@@ -37,6 +37,7 @@ from ehg_tasks.models import (
     StatusChange,
     TaskContract,
 )
+from ehg_tasks.queries import STATS, TABLE, ContractFilters, Page
 from ehg_tasks.settings import KeyKind, Settings, check_key
 
 T = TypeVar("T")
@@ -202,15 +203,15 @@ class _Reader(_Client):
         **filters: Unpack[ContractFilters],
     ) -> AsyncIterator[TaskContract]:
         """Contracts in the order of their creation, however many; asked for page by page."""
-        return self._rows(calls.contracts(filters, limit, newest_first, page_size))
+        return self._rows(queries.contracts(filters, limit, newest_first, page_size))
 
     async def count(self, **filters: Unpack[ContractFilters]) -> int:
         """How many contracts there are, with the filters of `list`."""
-        conditions = calls.where(filters)
+        conditions = queries.where(filters)
 
         async def act() -> APIResponse:
             select = self._api.table(TABLE).select("id", count=CountMethod.exact, head=True)
-            return await calls.narrow(select, conditions).execute()
+            return await queries.narrow(select, conditions).execute()
 
         return calls.counted((await self._send(act)).count)
 
@@ -232,7 +233,7 @@ class _Reader(_Client):
         return figures
 
     async def _figures(self, offset: int) -> builtins.list[ContractStats]:
-        answer = await self._send(lambda: calls.stats(self._api.table(STATS).select("*"), offset).execute())
+        answer = await self._send(lambda: queries.stats(self._api.table(STATS).select("*"), offset).execute())
         return calls.rows(ContractStats)(answer.data)
 
     async def _rows(self, page: Page | None) -> AsyncIterator[TaskContract]:
@@ -306,7 +307,7 @@ class AsyncBackendTasks(_Agent[ClaimHandle | UUID | str], _Reader):
 
     async def update(self, contract_id: UUID | str, /, **columns: Any) -> TaskContract:
         """Write columns of a row, past the rules of the lifecycle."""
-        contract_id, values = calls.uuid_text("contract_id", contract_id), calls.columns(columns)
+        contract_id, values = calls.uuid_text("contract_id", contract_id), queries.columns(columns)
         answer = await self._send(
             lambda: self._api.table(TABLE).update(values).eq("id", contract_id).execute()
         )

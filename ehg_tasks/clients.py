@@ -21,8 +21,8 @@ from postgrest import APIResponse, CountMethod
 from supabase import Client, ClientOptions
 from supabase_auth.types import SignInWithEmailAndPasswordCredentials, SignUpWithEmailAndPasswordCredentials
 
-from ehg_tasks import calls
-from ehg_tasks.calls import STATS, TABLE, Call, ContractFilters, Page
+from ehg_tasks import calls, queries
+from ehg_tasks.calls import Call
 from ehg_tasks.errors import AuthenticationFailed, TaskContractError, from_response
 from ehg_tasks.models import (
     Claim,
@@ -40,6 +40,7 @@ from ehg_tasks.models import (
     StatusChange,
     TaskContract,
 )
+from ehg_tasks.queries import STATS, TABLE, ContractFilters, Page
 from ehg_tasks.settings import KeyKind, Settings, check_key
 
 T = TypeVar("T")
@@ -251,15 +252,15 @@ class _Reader(_Client):
             filters: status, target_agent, parent_agent, session_id, sd_id, created_after (inclusive)
                 and created_before (exclusive).
         """
-        return self._rows(calls.contracts(filters, limit, newest_first, page_size))
+        return self._rows(queries.contracts(filters, limit, newest_first, page_size))
 
     def count(self, **filters: Unpack[ContractFilters]) -> int:
         """How many contracts there are, with the filters of `list`."""
-        conditions = calls.where(filters)
+        conditions = queries.where(filters)
 
         def act() -> APIResponse:
             select = self._api.table(TABLE).select("id", count=CountMethod.exact, head=True)
-            return calls.narrow(select, conditions).execute()
+            return queries.narrow(select, conditions).execute()
 
         return calls.counted(self._send(act).count)
 
@@ -281,7 +282,7 @@ class _Reader(_Client):
         return figures
 
     def _figures(self, offset: int) -> builtins.list[ContractStats]:
-        answer = self._send(lambda: calls.stats(self._api.table(STATS).select("*"), offset).execute())
+        answer = self._send(lambda: queries.stats(self._api.table(STATS).select("*"), offset).execute())
         return calls.rows(ContractStats)(answer.data)
 
     def _rows(self, page: Page | None) -> Iterator[TaskContract]:
@@ -364,7 +365,7 @@ class BackendTasks(_Agent[ClaimHandle | UUID | str], _Reader):
             ContractNotFound: there is no such contract.
             BadArgument: not a column, or not JSON; InvalidData: the table refuses the value.
         """
-        contract_id, values = calls.uuid_text("contract_id", contract_id), calls.columns(columns)
+        contract_id, values = calls.uuid_text("contract_id", contract_id), queries.columns(columns)
         answer = self._send(lambda: self._api.table(TABLE).update(values).eq("id", contract_id).execute())
         return calls.row_of(TaskContract, contract_id)(answer.data)
 

@@ -22,6 +22,7 @@ from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks
 from ehg_tasks.local import LocalStack
 from tests.databases import Databases
 from tests.sql import Caller
+from tests.supabase_cli import SupabaseCLI
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     empty = tmp_path_factory.mktemp("no-migrations")
     with LocalStack(tmp_path_factory.mktemp("server"), migrations=empty) as stack:
         yield Databases(stack.superuser_url, stack.db_url)
+
+
+@pytest.fixture(scope="session")
+def supabase_cli(tmp_path_factory: pytest.TempPathFactory) -> SupabaseCLI:
+    return SupabaseCLI(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ehg_tasks.errors import LocalStackError
@@ -51,55 +52,79 @@ def _major(program: str) -> int:
 
 
 def installed(npm: list[str], progress: Callable[[str], None]) -> Path:
-    """The server's script, beside the packages that it needs; needs the network the first time only.
+    """The server's script, beside the packages that it needs.
+
+    Raises:
+        LocalStackError: the packages cannot be installed.
+    """
+    home = packages(npm, HERE, "api", lambda: progress("Installing the API (once, about 150 MB) ..."))
+    script = HERE / "server.mjs"
+    server = home / f"server-{_digest(script)}.mjs"
+    with _writable(home):
+        if not server.exists():
+            new = server.with_suffix(f".{os.getpid()}.new")
+            shutil.copyfile(script, new)
+            new.replace(server)
+    return server
+
+
+def packages(
+    npm: list[str], source: Path, name: str, on_install: Callable[[], object], *, verb: str = "ci"
+) -> Path:
+    """A folder with the npm packages that the lock file in `source` names, in the user's cache.
+
+    It is made once per lock file; only that needs the network. `verb` is npm's: `ci` takes what the
+    lock file names and nothing else, `install` may add what it does not name.
 
     Raises:
         LocalStackError: the packages cannot be installed.
     """
     from platformdirs import user_cache_path
 
-    lock_file, script = HERE / "package-lock.json", HERE / "server.mjs"
     cache = user_cache_path("ehg-tasks")
-    home = cache / f"api-{_digest(lock_file)}"
-    try:
+    home = cache / f"{name}-{_digest(source / 'package-lock.json')}"
+    with _writable(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # several stacks may start at once
             if not home.exists():
-                progress("Installing the API (once, about 150 MB) ...")
-                _install(npm, home)
-            server = home / f"server-{_digest(script)}.mjs"
-            if not server.exists():
-                new = server.with_suffix(".new")
-                shutil.copyfile(script, new)
-                new.replace(server)
+                on_install()
+                _install([*npm, verb], source, home)
+    return home
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise LocalStackError(
-            f"cannot write to {error.filename or cache}: {error.strerror}",
+            f"cannot write to {error.filename or folder}: {error.strerror}",
             hint="Give this user write access, or set XDG_CACHE_HOME to another folder.",
         ) from None
-    return server
 
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-def _install(npm: list[str], home: Path) -> None:
+def _install(command: list[str], source: Path, home: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="install-", dir=home.parent) as folder:
         for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(HERE / name, Path(folder) / name)
-        command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        path = os.pathsep.join([str(Path(npm[0]).parent), os.environ.get("PATH", "")])
+            shutil.copyfile(source / name, Path(folder) / name)
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])
         environment = os.environ | {"PATH": path}
         answer = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         if answer.returncode != 0:
-            lines = [line for line in answer.stderr.splitlines() if line.startswith("npm error")]
-            reason = next((line for line in lines if " code " not in line), answer.stderr.strip()[-200:])
+            lines = [line.removeprefix("npm error").strip() for line in answer.stderr.splitlines()]
+            reason = next(
+                (line for line in lines if line and not line.startswith("code ")), "no reason given"
+            )
             raise LocalStackError(
-                f"npm cannot install the API: {reason.removeprefix('npm error').strip()}",
+                f"npm cannot install what is needed: {reason}",
                 hint="Check the network and npm's registry and proxy; only the first start needs them.",
             )
         Path(folder).rename(home)

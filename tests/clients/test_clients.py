@@ -137,7 +137,7 @@ class TestAgents:
         before = contracts()
         for act in (agent.renew, agent.complete, agent.inputs):
             with pytest.raises(ClaimLost) as raised:
-                act(lost)  # type: ignore[operator]
+                act(lost)
             assert raised.value.code == "TC002"
         assert contracts() == before
         assert agent.complete(claim).success
@@ -258,7 +258,8 @@ class TestDashboards:
             if number % 500 == 0:
                 database.execute(
                     "insert into public.agent_task_contracts"
-                    " (parent_agent, target_agent, objective, created_at) values ('P', 'early', 'o', '2025-01-01')"
+                    " (parent_agent, target_agent, objective, created_at)"
+                    " values ('P', 'early', 'o', '2025-01-01')"
                 )
         assert len(seen) == len(set(seen)) == many
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from postgrest import SyncPostgrestClient, SyncSelectRequestBuilder
 
-from ehg_tasks import calls
+from ehg_tasks import calls, queries
 from ehg_tasks.errors import (
     BadArgument,
     ClaimLost,
@@ -161,8 +161,8 @@ def test_no_act_sends_a_nul() -> None:
         lambda: calls.claim("T\0", 1, None, None),
         lambda: calls.fail(HANDLE, "\0", True),
         lambda: calls.cancel(ID, "\0"),
-        lambda: calls.columns({"objective": "\0"}),
-        lambda: calls.where({"target_agent": "\0"}),
+        lambda: queries.columns({"objective": "\0"}),
+        lambda: queries.where({"target_agent": "\0"}),
     ):
         with pytest.raises(BadArgument, match="NUL"):
             act()
@@ -185,7 +185,7 @@ def test_outcomes_are_asked_for_in_calls_of_a_thousand_and_once_each() -> None:
 def test_columns() -> None:
     time = datetime(2026, 11, 23, 9, 51, 21, 5, tzinfo=UTC)
     given = {"priority": 1, "sd_id": None, "session_id": ID, "input_artifacts": [ID], "completed_at": time}
-    assert calls.columns({**given, "status": ContractStatus.FAILED}) == {
+    assert queries.columns({**given, "status": ContractStatus.FAILED}) == {
         "priority": 1,
         "sd_id": None,
         "session_id": str(ID),
@@ -195,7 +195,7 @@ def test_columns() -> None:
     }
     for bad in ({}, {"colour": "red"}, {"constraints": {1}}, {"completed_at": datetime(2026, 1, 1)}):  # noqa: DTZ001
         with pytest.raises(BadArgument):
-            calls.columns(bad)
+            queries.columns(bad)
 
 
 # --- how answers are read ----------------------------------------------------------------------
@@ -249,13 +249,13 @@ def select() -> SyncSelectRequestBuilder:
     return client.from_("agent_task_contracts").select("*")
 
 
-def parameters(page: calls.Page) -> list[tuple[str, str]]:
+def parameters(page: queries.Page) -> list[tuple[str, str]]:
     return [item for item in page.query(select()).request.params.multi_items() if item[0] != "select"]
 
 
 def test_filters() -> None:
     zone = timezone(timedelta(hours=-3))
-    filters: calls.ContractFilters = {
+    filters: queries.ContractFilters = {
         "status": ContractStatus.PENDING,
         "target_agent": 'a,"b"',
         "parent_agent": "P",
@@ -264,7 +264,7 @@ def test_filters() -> None:
         "created_after": datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
         "created_before": datetime(2026, 1, 2, tzinfo=zone),
     }
-    page = calls.contracts(filters, None, False, 1000)
+    page = queries.contracts(filters, None, False, 1000)
     assert parameters(page) == [
         ("status", "eq.pending"),
         ("target_agent", 'eq.a,"b"'),
@@ -291,13 +291,13 @@ def test_filters() -> None:
 )
 def test_bad_filters(filters: Any) -> None:
     with pytest.raises(BadArgument):
-        calls.where(filters)
+        queries.where(filters)
 
 
 @pytest.mark.parametrize(("limit", "size"), [(0, 10), (-1, 10), (None, 0)])
 def test_bad_sizes(limit: int | None, size: int) -> None:
     with pytest.raises(BadArgument, match="at least 1"):
-        calls.contracts({}, limit, False, size)
+        queries.contracts({}, limit, False, size)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_the_next_page_goes_on_after_the_last_row(
         {"created_at": "2026-01-01T00:00:00+00:00", "id": str(OTHER)},
         {"created_at": time, "id": str(ID)},
     ]
-    page = calls.contracts({}, None, newest_first, 1000).next(data)
+    page = queries.contracts({}, None, newest_first, 1000).next(data)
     assert page is not None
     assert parameters(page) == [
         ("created_at", f"{than}e.{time}"),
@@ -323,7 +323,7 @@ def test_the_next_page_goes_on_after_the_last_row(
 
 def test_only_an_empty_page_or_the_limit_is_the_end() -> None:
     data = [{"created_at": "infinity", "id": str(UUID(int=number))} for number in range(3)]
-    page = calls.contracts({}, 5, False, 1000)
+    page = queries.contracts({}, 5, False, 1000)
     assert page.next([]) is None
     following = page.next(data)
     assert following is not None
@@ -334,7 +334,7 @@ def test_only_an_empty_page_or_the_limit_is_the_end() -> None:
 
 def test_a_server_that_does_not_go_on_is_told() -> None:
     data = [{"created_at": "infinity", "id": str(ID)}]
-    page = calls.contracts({}, None, False, 1).next(data)
+    page = queries.contracts({}, None, False, 1).next(data)
     assert page is not None
     with pytest.raises(UnexpectedAnswer, match="same page twice"):
         page.next(data)
