@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from ehg_tasks.demo.documents import (
     DOCUMENT_REPORT_SCHEMA,
-    MAX_BYTES,
     MAX_FINDINGS,
     DocumentReport,
     check_document,
     find_documents,
     samples_folder,
 )
+from ehg_tasks.demo.markdown import MAX_BYTES
 
 
 def write(folder: Path, name: str, text: str | bytes = "") -> Path:
