@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from hypothesis import settings
 from supabase import Client, ClientOptions, create_client
 
 from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks
@@ -23,6 +24,10 @@ from ehg_tasks.local import LocalStack
 from tests.databases import Databases
 from tests.sql import Caller
 from tests.supabase_cli import SupabaseCLI
+
+# How far the property-based tests go: --hypothesis-profile=long is for `make prove`.
+settings.register_profile("default", max_examples=80, stateful_step_count=60, derandomize=True, database=None)
+settings.register_profile("long", max_examples=2500, stateful_step_count=80, database=None)
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,8 @@ as $$
       select jsonb_agg(jsonb_build_object(
                'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
                'nullable', not a.attnotnull,
-               'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid)) order by a.attnum)
+               'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+               'description', pg_catalog.col_description(a.attrelid, a.attnum)) order by a.attnum)
       from contracts c
       join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -236,6 +237,7 @@ as $$
     'functions', (
       select jsonb_agg(jsonb_build_object(
                'name', f.oid::regprocedure::text,
+               'arguments', pg_catalog.pg_get_function_arguments(f.oid),
                'returns', pg_catalog.pg_get_function_result(f.oid),
                'security', case when f.prosecdef then 'definer' else 'invoker' end,
                'settings', coalesce(to_jsonb(f.proconfig), '[]'),
@@ -245,8 +247,35 @@ as $$
     ),
     'views', (
       select jsonb_agg(jsonb_build_object(
-               'name', r.nspname || '.' || r.relname, 'options', coalesce(to_jsonb(r.reloptions), '[]')))
+               'name', r.nspname || '.' || r.relname, 'options', coalesce(to_jsonb(r.reloptions), '[]'),
+               'definition', pg_catalog.pg_get_viewdef(r.oid)))
       from relations r where r.relkind = 'v'
+    ),
+    -- What the other relations are made of.
+    'parts', (
+      select jsonb_agg(jsonb_build_object('object', p.object, 'definition', p.definition) order by p.object)
+      from (
+        select format('column %s.%s.%s', r.nspname, r.relname, a.attname),
+               pg_catalog.format_type(a.atttypid, a.atttypmod)
+               || case when a.attnotnull then ' not null' else '' end
+               || coalesce(' default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
+        from relations r
+        join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+        left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        where r.oid not in (select c.oid from contracts c)
+        union all
+        select format('constraint %s on %s.%s', k.conname, r.nspname, r.relname),
+               pg_catalog.pg_get_constraintdef(k.oid)
+        from relations r
+        join pg_catalog.pg_constraint k on k.conrelid = r.oid and k.contype in ('p', 'f', 'c', 'u', 'x')
+        where r.oid not in (select c.oid from contracts c)
+        union all
+        select format('index %s.%s', r.nspname, n.relname), pg_catalog.pg_get_indexdef(i.indexrelid)
+        from relations r
+        join pg_catalog.pg_index i on i.indrelid = r.oid
+        join pg_catalog.pg_class n on n.oid = i.indexrelid
+        where r.oid not in (select c.oid from contracts c)
+      ) as p (object, definition)
     ),
     'grants', (
       select jsonb_agg(jsonb_build_object(

@@ -1,0 +1,17 @@
+"""A worker: claims an agent's contracts, runs a handler on each, and records what comes of it.
+
+    def draw(task: Task) -> dict[str, str]:
+        return {"page": f"<h1>{task.objective}</h1>"}
+
+    Worker(AgentTasks.from_env(), "DESIGN", draw, concurrency=8).run()
+
+What a handler returns completes the contract, once it fits the contract's `output_schema`; what it
+raises fails the attempt. Leases are renewed meanwhile. SIGTERM and SIGINT drain the worker.
+"""
+
+from __future__ import annotations
+
+from ehg_tasks.worker.tasks import AsyncTask, FinalFailure, Handler, Result, Task
+from ehg_tasks.worker.worker import Worker, WorkerCounters
+
+__all__ = ["AsyncTask", "FinalFailure", "Handler", "Result", "Task", "Worker", "WorkerCounters"]

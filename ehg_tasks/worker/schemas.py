@@ -1,0 +1,83 @@
+"""Checking outputs against the contracts' output schemas, out of harm's way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ehg_tasks.errors import SettingsError
+from ehg_tasks.worker.tasks import Failure
+
+PROGRAM = Path(__file__).with_name("validator.py")
+CHECK_SECONDS = 10.0
+
+
+def require_jsonschema() -> None:
+    """Raise SettingsError where the extra of the worker is not installed."""
+    if find_spec("jsonschema") is None:
+        raise SettingsError("the worker needs jsonschema", hint="Run: pip install 'ehg-tasks[worker]'.")
+
+
+class OutputChecker:
+    """Checks in a child process (see `validator.py`), which starts with the first schema."""
+
+    def __init__(self) -> None:
+        self._child: Process | None = None
+        self._turn = asyncio.Lock()
+
+    async def check(self, schema: Any, output: Any) -> Failure | None:
+        """What is wrong with an output; None where it fits. Both are JSON values."""
+        if schema is None or schema is True or schema == {}:
+            return None
+        request = json.dumps([schema, output]).encode() + b"\n"
+        async with self._turn:
+            child = self._child = self._child or await self._start()
+            answered = False
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    answer = await self._ask(child, request)
+                answered = bool(answer)
+            except TimeoutError:
+                return Failure(
+                    "the output cannot be checked: the contract's output_schema takes longer than"
+                    f" {CHECK_SECONDS:.0f} s"
+                )
+            finally:
+                if not answered:  # too late, dead, or no longer wanted: the next check gets a new child
+                    await self.close()
+        if not answered:
+            return Failure("the output cannot be checked: the contract's output_schema is too heavy")
+        found = json.loads(answer)
+        return None if found is None else Failure(found[0], retry=not found[1])
+
+    async def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is not None:
+            with suppress(ProcessLookupError):
+                child.kill()
+            # Reads what is left, so that the pipes are closed too.
+            await asyncio.shield(child.communicate())
+
+    @staticmethod
+    async def _start() -> Process:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-P", str(PROGRAM), stdin=PIPE, stdout=PIPE, env=environment
+        )
+
+    @staticmethod
+    async def _ask(child: Process, request: bytes) -> bytes:
+        assert child.stdin is not None  # noqa: S101 - narrows the type
+        assert child.stdout is not None  # noqa: S101
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has died: the answer is empty
+            child.stdin.write(request)
+            await child.stdin.drain()
+        return await child.stdout.readline()
