@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         TaskContract,
     )
     from ehg_tasks.settings import Settings
+    from ehg_tasks.worker.tasks import AsyncTask, FinalFailure, Result, Task
+    from ehg_tasks.worker.worker import Worker, WorkerCounters
 
 __version__ = "0.1.0.dev0"
 
@@ -63,6 +65,7 @@ __all__ = [
     "AsyncAgentTasks",
     "AsyncBackendTasks",
     "AsyncDashboardTasks",
+    "AsyncTask",
     "AuthenticationFailed",
     "BackendTasks",
     "BadArgument",
@@ -79,6 +82,7 @@ __all__ = [
     "CreatedContract",
     "DashboardTasks",
     "FailedAttempt",
+    "FinalFailure",
     "IdempotencyConflict",
     "InputArtifact",
     "InputPreview",
@@ -88,22 +92,26 @@ __all__ = [
     "MigrationsMissing",
     "NewContract",
     "Outcome",
+    "Result",
     "ServerBusy",
     "Settings",
     "SettingsError",
     "StatusChange",
     "StatusConflict",
+    "Task",
     "TaskContract",
     "TaskContractError",
     "TemporaryError",
     "TooLarge",
     "UnexpectedAnswer",
+    "Worker",
+    "WorkerCounters",
     "__version__",
 ]
 
 # Imported when a name is first used: supabase-py takes a second, and who asks for the version, for
 # `--help` or for an error's class does not need it.
-_MODULES = ("errors", "settings", "models", "clients", "async_clients")
+_MODULES = ("errors", "settings", "models", "clients", "async_clients", "worker")
 
 
 def __getattr__(name: str) -> Any:

@@ -81,6 +81,15 @@ class Settings(BaseModel):
         return key
 
 
+def variable(*names: str) -> str | None:
+    """The first of these variables that the environment or `.env` sets.
+
+    Raises:
+        SettingsError: `.env` cannot be read.
+    """
+    return _given(dotenv=True)(names)
+
+
 def _given(dotenv: bool) -> Callable[[tuple[str, ...]], str | None]:
     """A finder of the first of some variables that is set."""
     sources: list[Mapping[str, str | None]] = [os.environ]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ehg_tasks import __version__
-from ehg_tasks.cli import demo, local
+from ehg_tasks.cli import demo, house, local, migrations, table, tasks, work
 from ehg_tasks.cli.output import fail
 from ehg_tasks.errors import TaskContractError
 
@@ -22,8 +22,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(local.app, name="local")
-app.command("demo")(demo.demo)
+for panel, commands in {
+    "Agents (publishable key)": (
+        *(tasks.create, tasks.claim, tasks.renew, tasks.complete, tasks.fail, tasks.release),
+        *(tasks.cancel, tasks.outcome, tasks.inputs, work.work),
+    ),
+    "Readers (secret key, or a signed-in user)": (
+        table.list_,
+        table.show,
+        table.count,
+        table.stats,
+        table.watch,
+    ),
+    "Backend jobs (secret key)": (house.cleanup, house.prune, house.describe, house.verify),
+    "Set-up": (demo.demo,),
+}.items():
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
+app.add_typer(migrations.app, name="migrations", rich_help_panel="Set-up")
+app.add_typer(local.app, name="local", rich_help_panel="Set-up")
 
 
 def _version(asked: bool) -> None:

@@ -40,7 +40,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """An attempt that failed; `retry` tells whether another one may help."""
+    """An attempt that failed; `retry` tells whether another one may help.
+
+    `error` is what nobody foresaw, so that its traceback is logged.
+    """
 
     message: str
     retry: bool = True
@@ -54,7 +57,7 @@ class Failure:
         except Exception:  # noqa: BLE001 - somebody else's class, and a failure must be told anyway
             text = ""
         if isinstance(error, FinalFailure):
-            return cls(text or "the handler gave up", retry=False, error=error)
+            return cls(text or "the handler gave up", retry=False)
         kind = type(error).__name__
         return cls(f"{kind}: {text}" if text else kind, error=error)
 

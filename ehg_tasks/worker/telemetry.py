@@ -1,7 +1,8 @@
-"""OpenTelemetry spans, where its API is installed (`pip install 'ehg-tasks[otel]'`)."""
+"""What a worker tells about itself: log records, and OpenTelemetry spans where its API is installed."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -9,22 +10,43 @@ from importlib.util import find_spec
 from ehg_tasks.models import Claim
 from ehg_tasks.worker.tasks import Failure
 
-_INSTALLED = find_spec("opentelemetry") is not None and find_spec("opentelemetry.trace") is not None
+logger = logging.getLogger("ehg_tasks.worker")
+
+_SPANS = find_spec("opentelemetry") is not None and find_spec("opentelemetry.trace") is not None
+
+
+def log(
+    level: int,
+    message: str,
+    *,
+    agent: str,
+    claim: Claim | None = None,
+    seconds: float | None = None,
+    error: BaseException | None = None,
+) -> None:
+    """Write a record that always has `contract_id`, `agent`, `attempt` and `seconds`."""
+    extra = {
+        "contract_id": str(claim.contract_id) if claim else None,
+        "agent": agent,
+        "attempt": claim.attempt if claim else None,
+        "seconds": seconds,
+    }
+    logger.log(level, message, extra=extra, exc_info=error)
 
 
 @contextmanager
-def task_span(task: Claim) -> Iterator[Callable[[Failure], None]]:
+def task_span(claim: Claim) -> Iterator[Callable[[Failure], None]]:
     """A span `task_contract` around a handler; call what it gives to note a failure."""
-    if not _INSTALLED:
-        yield lambda failure: None  # noqa: ARG005
+    if not _SPANS:
+        yield lambda _: None
         return
     from opentelemetry import trace
 
-    attributes = {
-        "ehg_tasks.contract_id": str(task.contract_id),
-        "ehg_tasks.target_agent": task.target_agent,
-        "ehg_tasks.parent_agent": task.parent_agent,
-        "ehg_tasks.attempt": task.attempt,
+    attributes: dict[str, str | int] = {
+        "ehg_tasks.contract_id": str(claim.contract_id),
+        "ehg_tasks.target_agent": claim.target_agent,
+        "ehg_tasks.parent_agent": claim.parent_agent,
+        "ehg_tasks.attempt": claim.attempt,
     }
     tracer = trace.get_tracer("ehg_tasks")
     with tracer.start_as_current_span(

@@ -6,10 +6,9 @@ import asyncio
 import inspect
 import signal
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from uuid import UUID, uuid4
 
 from ehg_tasks.async_clients import AsyncAgentTasks
@@ -85,10 +84,10 @@ class Worker:
         until_idle: bool = False,
     ) -> None:
         require_jsonschema()
-        if concurrency < 1 or poll_seconds <= 0 or grace_seconds < 0 or (renew_every or 1) <= 0:
-            raise BadArgument(
-                "concurrency must be at least 1, poll_seconds and renew_every above 0, grace_seconds not below 0"
-            )
+        if concurrency < 1 or poll_seconds <= 0 or (renew_every is not None and renew_every <= 0):
+            raise BadArgument("concurrency, poll_seconds and renew_every must be more than 0")
+        if grace_seconds < 0:
+            raise BadArgument("grace_seconds must not be less than 0")
         self.agent_id = agent_id or uuid4()
         self._agent = agent
         self._options = Options(
@@ -104,8 +103,8 @@ class Worker:
             agent_id=self.agent_id,
             until_idle=until_idle,
         )
-        self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._counts = {field.name: 0 for field in fields(WorkerCounters) if field.name != "running"}
+        self._lock = threading.RLock()  # stop() may be called by a signal handler, in the middle of run()
         self._shift: Shift | None = None
         self._stops = 0  # 1: drain; 2: at once
 
@@ -113,9 +112,7 @@ class Worker:
     def counters(self) -> WorkerCounters:
         """What became of the claims so far; may be read from any thread."""
         counts = self._counts.copy()
-        ended = {name: counts[name] for name in ("completed", "failed", "retried", "released", "lost")}
-        claimed = counts["claimed"]
-        return WorkerCounters(claimed=claimed, running=claimed - sum(ended.values()), **ended)
+        return WorkerCounters(**counts, running=2 * counts["claimed"] - sum(counts.values()))
 
     def run(self) -> None:
         """Work until stopped; in the main thread SIGTERM and SIGINT do that, the second one at once.
@@ -148,12 +145,12 @@ class Worker:
     def stop(self) -> None:
         """Claim no more and end when the running handlers have; a second call does not wait for them.
 
-        May be called from any thread and signal handler's callback; a stopped worker stays stopped.
+        May be called from any thread and from signal handlers. A stopped worker stays stopped.
         """
         with self._lock:
             self._stops = min(self._stops + 1, 2)
             if self._shift is not None:
-                self._shift.stop_from_anywhere()
+                self._shift.loop.call_soon_threadsafe(self._shift.stop)
 
     def _connect(self) -> AsyncAgentTasks:
         # A connection belongs to its event loop, and the agent's own may belong to another one.
@@ -161,7 +158,7 @@ class Worker:
         return AsyncAgentTasks(
             url=str(agent._api.supabase_url),
             key=agent._api.supabase_key,
-            timeout=agent._timeout,
+            timeout=agent._http.timeout.read or 10.0,
             retries=agent._retries,
         )
 
@@ -174,5 +171,16 @@ class Worker:
 
 
 @contextmanager
-def _on_signals(act: object) -> Iterator[None]:
+def _on_signals(act: Callable[[], None]) -> Iterator[None]:
     """Let the signals act, and do afterwards what they did before."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        loop.add_signal_handler(number, act)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            if handler is not None:  # None: not set by Python, and so not to be set by it
+                signal.signal(number, handler)

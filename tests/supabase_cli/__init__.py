@@ -29,7 +29,7 @@ class SupabaseCLI:
     def run(self, *arguments: str, workdir: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """Run it and require that it succeeds."""
         answer = subprocess.run(
-            [str(self.program), *arguments, "--workdir", str(workdir), "--agent", "no"],
+            [str(self.program), *arguments, "--workdir", str(workdir), "--agent", "no", "--yes"],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
