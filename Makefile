@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test docs check format clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ demo: $(VENV)/.installed ## Agents check the documents of this folder, through a
 
 test: $(VENV)/.installed ## All tests, on an embedded Supabase.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+docs: $(VENV)/.installed ## Print the access matrix into docs/access-rules.md.
+	$(BIN)/python -m tests.access.render
 
 check: $(VENV)/.installed ## Lint, types and the import contract.
 	$(BIN)/ruff check .

@@ -14,58 +14,11 @@ CODES = {
     "21000": "refused (21000)",
     "55000": "refused (55000)",
     "0 rows": "sees nothing",
+    "1 rows": "1 row",
     "ok": "may",
 }
 
-INTRODUCTION = """\
-# Access rules
-
-Who may do what with task contracts. This page is printed from the access matrix
-(`tests/access/matrix.py`) by `make docs`; the tests run every case below against a real Postgres and a
-real Supabase-compatible API, look at the whole database before and after, and fail when this page is
-stale or when the catalog holds a policy, grant, function or trigger that the matrix does not know.
-
-Three roles use the Data API: **anon** (the publishable key: agents), **authenticated** (a signed-in user:
-dashboards) and **service_role** (the secret key: backend jobs).
-
-## The four policies, in plain words
-
-| policy | in practice |
-|---|---|
-| Anon can create task contracts | An agent may add a contract to the table, any contract, and gets no answer back: asking for the row (`Prefer: return=representation`, supabase-py's default) reads, and anon may not read. |
-| Anon can update task contracts | An update with a filter is refused, because a filter reads. An update without a filter would reach every row, so a guard refuses it from two rows on. What is left is next to nothing: agents claim and finish work through the functions. |
-| Authenticated users can read task contracts | A signed-in user sees every contract, and changes none. |
-| Service role full access on task contracts | Backend jobs do everything. service_role passes over row level security anyway (BYPASSRLS); the policy says so for readers. |
-
-The grants say the same and no more: anon INSERT and UPDATE, authenticated SELECT, service_role SELECT,
-INSERT, UPDATE and DELETE. TRUNCATE, REFERENCES and TRIGGER, which row level security does not cover, are
-granted to none of the three. A project that grants everything by default (made before 30 October 2026)
-and one that grants nothing end alike.
-
-## Traps, and what is done about them
-
-- **An anon update with a filter** needs the SELECT privilege for the columns that it filters on. With that
-  privilege and no SELECT policy it would change no row and say nothing. Without it, it is refused loudly
-  (42501), so anon has no SELECT privilege.
-- **An anon insert that asks for its row back**, or an upsert on `id`, needs to read and is refused. Use
-  `returning="minimal"`, or better `create_task_contract`, which answers.
-- **An anon update without a filter** reaches all rows. Hosted projects refuse it in the API's sessions; the
-  guard `trg_task_contracts_anon_rows` refuses it everywhere, from two rows on, with the same SQLSTATE (21000).
-- **Size.** The guard `trg_task_contracts_anon_sizes` holds direct anon writes to the limits of the functions
-  (TC006): 64 KiB a text or JSON field, 1,000 input artifacts.
-- **The guards fire for direct writes only**: inside the functions the current user is their owner.
-- **The functions** in `public` run with their caller's rights and are one line each; the rules stand behind
-  them in `ehg_tasks`, a schema that the API does not expose, with their owner's rights and a fixed
-  `search_path`. EXECUTE is taken from PUBLIC and given by name.
-
-## What the database advisors say
-
-Supabase's advisors report two warnings in the specified profile: 0024, *RLS policy always true*, for the two
-anon policies. They are right that `true` restricts nothing. It stands because the table's specification has
-these policies word for word, and because grants, guards and the absence of a SELECT policy leave an agent
-with: add a contract, and update the only one there is. Where nothing but the functions is used, apply
-`supabase/optional/hardened.sql`: it drops both policies and their grants, and the advisors find nothing.
-"""
+INTRODUCTION = Path(__file__).with_name("introduction.md").read_text()
 
 
 def table(cases: dict[str, Outcomes]) -> Iterator[str]:

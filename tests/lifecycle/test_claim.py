@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -245,3 +246,50 @@ class TestRenew:
         with refused("TC002"):
             anon("renew_task_contract", contract_id=row["contract_id"], claim_token=token)
         assert leases(database) == before
+
+
+class TestInEachOthersWay:
+    def test_a_claim_passes_over_what_another_transaction_holds(
+        self, call_as: Callable[[str], Caller], database: Database
+    ) -> None:
+        first, second = call_as("anon"), call_as("anon")
+        ids = [create(first), create(first)]
+        second.connection.execute("set lock_timeout = '2s'")
+        with first.connection.transaction():
+            held = claim(first)
+            other = claim(second)
+        assert [held["contract_id"], other["contract_id"]] == ids
+        assert claim_none(second)
+
+    def test_a_repeat_waits_for_the_call_that_it_repeats(
+        self, call_as: Callable[[str], Caller], database: Database
+    ) -> None:
+        first, second = call_as("anon"), call_as("anon")
+        create(first)
+        create(first)
+        key = UUID(int=3)
+        second.connection.execute("set lock_timeout = '100ms'")
+        with first.connection.transaction():
+            held = claim(first, request_key=key)
+            with refused("55P03"):
+                second("claim_task_contract", target_agent="T", request_key=key)
+        [again] = second("claim_task_contract", target_agent="T", request_key=key)
+        assert again["claim_token"] == held["claim_token"]
+
+    def test_take_over_passes_over_a_renewal_that_is_on_its_way(
+        self, call_as: Callable[[str], Caller], database: Database
+    ) -> None:
+        """The lease has run out, and its holder is just renewing it: it stays the holder's."""
+        holder, other = call_as("anon"), call_as("anon")
+        row = claimed(holder)
+        end_lease(database, row["contract_id"])
+        other.connection.execute("set lock_timeout = '2s'")
+        with holder.connection.transaction():
+            holder("renew_task_contract", contract_id=row["contract_id"], claim_token=row["claim_token"])
+            assert claim_none(other)
+        assert claim_none(other)
+        assert leases(database)[0]["claim_token"] == row["claim_token"]
+
+
+def claim_none(caller: Caller) -> bool:
+    return caller("claim_task_contract", target_agent="T") == []
