@@ -33,5 +33,8 @@ format: $(VENV)/.installed ## Put the Python code into its standard form.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+expected: $(VENV)/.installed ## Make what `ehg-tasks verify` expects anew, after a change of the migrations.
+	$(BIN)/python -m tests.cli.expected
+
 clean: ## Remove what the commands above made here.
 	rm -rf $(VENV) .ehg-tasks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,5 +1,6 @@
 """A real project for the tests: the embedded Supabase, or one that the environment names.
 
+EHG_TASKS_POSTGRES chooses the embedded PostgreSQL (tests/versions).
 With EHG_TASKS_TEST_PROJECT=1, SUPABASE_URL, both keys and SUPABASE_DB_URL point at a project made for
 tests: its contracts are deleted before each test.
 """
@@ -21,6 +22,7 @@ from supabase import Client, ClientOptions, create_client
 
 from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks
 from ehg_tasks.local import LocalStack
+from tests import versions
 from tests.databases import Databases
 from tests.sql import Caller
 from tests.supabase_cli import SupabaseCLI
@@ -28,6 +30,10 @@ from tests.supabase_cli import SupabaseCLI
 # How far the property-based tests go: --hypothesis-profile=long is for `make prove`.
 settings.register_profile("default", max_examples=80, stateful_step_count=60, derandomize=True, database=None)
 settings.register_profile("long", max_examples=2500, stateful_step_count=80, database=None)
+
+
+# What only Debian's PostgreSQL 15 comes with is tested there (`make test-matrix`).
+collect_ignore = [] if versions.CHOSEN == "15" else ["versions"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
                 env["SUPABASE_SERVICE_ROLE_KEY"],
             )
         else:
-            local = stack.enter_context(LocalStack(tmp_path_factory.mktemp("stack")))
+            local = stack.enter_context(
+                LocalStack(tmp_path_factory.mktemp("stack"), postgres_bin=versions.programs())
+            )
             keys = local.keys
             project = Project(
                 local.url,
@@ -88,7 +96,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     """A server for databases of their own, beside the project."""
     empty = tmp_path_factory.mktemp("no-migrations")
-    with LocalStack(tmp_path_factory.mktemp("server"), migrations=empty) as stack:
+    server = LocalStack(tmp_path_factory.mktemp("server"), migrations=empty, postgres_bin=versions.programs())
+    with server as stack:
         yield Databases(stack.superuser_url, stack.db_url)
 
 

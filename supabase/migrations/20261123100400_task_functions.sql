@@ -84,7 +84,7 @@ revoke all on function ehg_tasks.retry_wait(integer) from public, anon, authenti
 -- A contract as the functions create it where nothing else is said: the table's own defaults.
 create or replace function ehg_tasks.default_contract()
 returns public.agent_task_contracts
-language plpgsql stable
+language plpgsql immutable
 set search_path = ''
 as $$
 declare
@@ -133,7 +133,7 @@ revoke all on function ehg_tasks.lock_contract(uuid) from public, anon, authenti
 -- Called with the contract's row locked.
 create or replace function ehg_tasks.check_claim(p_contract public.agent_task_contracts, p_claim_token uuid)
 returns ehg_tasks.leases
-language plpgsql
+language plpgsql stable
 set search_path = ''
 as $$
 declare
@@ -226,7 +226,8 @@ begin
     where c.id = r.id
     returning c.status
   )
-  select count(*) filter (where ended.status = 'pending'), count(*) filter (where ended.status = 'failed')
+  select (count(*) filter (where ended.status = 'pending'))::integer,
+         (count(*) filter (where ended.status = 'failed'))::integer
   into requeued_count, failed_count
   from ended;
 end

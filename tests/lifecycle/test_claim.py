@@ -290,6 +290,21 @@ class TestInEachOthersWay:
         assert claim_none(other)
         assert leases(database)[0]["claim_token"] == row["claim_token"]
 
+    @pytest.mark.parametrize(
+        "act", ["complete_task_contract", "renew_task_contract", "release_task_contract"]
+    )
+    def test_acts_on_one_contract_wait_for_each_other(
+        self, call_as: Callable[[str], Caller], database: Database, act: str
+    ) -> None:
+        first, second = call_as("anon"), call_as("anon")
+        row = claimed(first)
+        held = {"contract_id": row["contract_id"], "claim_token": row["claim_token"]}
+        second.connection.execute("set lock_timeout = '100ms'")
+        with first.connection.transaction():
+            first(act, **held)
+            with refused("55P03"):
+                second("cancel_task_contract", contract_id=row["contract_id"])
+
 
 def claim_none(caller: Caller) -> bool:
     return caller("claim_task_contract", target_agent="T") == []

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from psycopg import Connection
 
 from ehg_tasks import (
+    AccessDenied,
     AgentTasks,
     AsyncAgentTasks,
     AsyncTask,
@@ -325,11 +326,17 @@ def test_a_lease_is_renewed_while_the_handler_runs(agent: AgentTasks, database: 
     database_now = "select expires_at > clock_timestamp() + interval '1 minute' from ehg_tasks.leases"
 
     def handler(task: Task) -> float:
-        before = task.seconds_left
+        left = task.seconds_left
+
+        def went_up() -> bool:
+            nonlocal left
+            before, left = left, task.seconds_left
+            return left > before
+
         database.execute("update ehg_tasks.leases set expires_at = clock_timestamp() + interval '5 seconds'")
         until(lambda: database.execute(database_now).fetchone() == (True,))
-        until(lambda: task.seconds_left > before)
-        return before
+        until(went_up)  # by itself it runs down
+        return left
 
     assert work(agent, handler, renew_every=0.1).completed == 1
     assert agent.outcome(contract_id).status == "completed"
@@ -522,6 +529,21 @@ def test_a_worker_that_may_not_claim_ends(project: Project, agent: AgentTasks) -
             worker.run()
     with pytest.raises(BadArgument):
         Worker(agent, " ", lambda _: None).run()
+
+
+def test_a_worker_that_may_not_record_ends(agent: AgentTasks, database: Database) -> None:
+    make(agent, 2)
+
+    def handler(_: Task) -> None:
+        database.execute("revoke execute on function public.complete_task_contract from anon")
+
+    worker = Worker(agent, "T", handler, concurrency=1)
+    try:
+        with pytest.raises(AccessDenied):
+            worker.run()
+    finally:
+        database.execute("grant execute on function public.complete_task_contract to anon")
+    assert worker.counters == WorkerCounters(1, 0, 0, 0, 0, 1, 0)
 
 
 def test_the_missing_extra_is_named() -> None:

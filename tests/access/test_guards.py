@@ -1,0 +1,70 @@
+"""The guards on direct anon writes: what they stop, and that they stop nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lifecycle.helpers import Database, claimed, contract, create
+from tests.sql import Caller, refused
+
+INSERT = (
+    "insert into public.agent_task_contracts (parent_agent, target_agent, objective, {})"
+    " values ('P', 'T', 'o', {})"
+)
+LARGE = {
+    "input_summary": "repeat('x', 65537)",
+    "result_summary": "repeat('x', 65537)",
+    "error_message": "repeat('ß', 32769)",
+    "constraints": "jsonb_build_object('a', repeat('x', 65537))",
+    "output_schema": "jsonb_build_object('a', repeat('x', 65537))",
+    "input_artifacts": "array_fill(gen_random_uuid(), array[1001])",
+}
+
+
+@pytest.mark.parametrize("column", LARGE)
+def test_a_large_row_of_an_agent_is_refused(
+    anon: Caller, service: Caller, database: Database, column: str
+) -> None:
+    insert = INSERT.format(column, LARGE[column])
+    update = f"update public.agent_task_contracts set {column} = {LARGE[column]}"
+    with refused("TC006", column):
+        anon.run(insert)
+    contract_id = create(anon)
+    before = contract(database, contract_id)
+    with refused("TC006", column):
+        anon.run(update)
+    assert contract(database, contract_id) == before
+    service.run(update)
+    service.run(insert)
+    assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (2,)
+
+
+def test_a_large_objective_is_refused(anon: Caller, database: Database) -> None:
+    with refused("TC006", "objective"):
+        anon.run(
+            "insert into public.agent_task_contracts (parent_agent, target_agent, objective)"
+            " values ('P', 'T', repeat('x', 65537))"
+        )
+    assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (0,)
+
+
+def test_an_agent_changes_one_row_or_none(anon: Caller, service: Caller, database: Database) -> None:
+    update = "update public.agent_task_contracts set priority = 1"
+    anon.run(update)
+    contract_id = create(anon)
+    anon.run(update)
+    assert contract(database, contract_id)["priority"] == 1
+    create(anon)
+    with refused("21000", "more than one"):
+        anon.run("update public.agent_task_contracts set priority = 2")
+    assert contract(database, contract_id)["priority"] == 1
+    service.run("update public.agent_task_contracts set priority = 3")
+    assert contract(database, contract_id)["priority"] == 3
+
+
+def test_the_functions_may_change_many_rows_for_an_agent(anon: Caller, database: Database) -> None:
+    for _ in range(3):
+        create(anon)
+    assert len(anon("claim_task_contract", target_agent="T", limit=3)) == 3
+    row = claimed(anon)
+    anon("complete_task_contract", contract_id=row["contract_id"], claim_token=row["claim_token"])

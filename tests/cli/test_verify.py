@@ -1,0 +1,150 @@
+"""`ehg_tasks.verify` on live descriptions: each kind of change shows, in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from ehg_tasks import UnexpectedAnswer, migrations
+from ehg_tasks.verify import Verdict, compare, expected, facts
+
+TABLE = "public.agent_task_contracts"
+
+
+def described(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    row = connection.execute("select public.describe_task_contracts()").fetchone()
+    assert row is not None
+    found: dict[str, Any] = row[0]
+    return found
+
+
+def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
+    """The verdict on a project with this change, which is taken back."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(change.encode())
+        return compare(described(connection))
+
+
+def test_the_packaged_description_is_that_of_the_migrations(connection: psycopg.Connection[Any]) -> None:
+    """Where this fails after a change of the migrations: python -m tests.cli.expected."""
+    assert facts(expected()) == facts(described(connection))
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (f"alter table {TABLE} drop column sd_id", "missing column: sd_id"),
+        (f"alter table {TABLE} add column note text", "extra column: note"),
+        (
+            f"alter table {TABLE} alter column priority set default 40",
+            "changed column: priority has default 40 instead of 50",
+        ),
+        (
+            f"alter table {TABLE} alter column objective drop not null",
+            "changed column: objective has nullable true instead of false",
+        ),
+        (
+            f"alter table {TABLE} drop constraint agent_task_contracts_status_check",
+            "missing constraint: agent_task_contracts_status_check",
+        ),
+        ("drop index public.idx_task_contracts_claim_order", "missing index: idx_task_contracts_claim_order"),
+        (f"create index spare on {TABLE} (created_at)", "extra index: spare"),
+        (
+            f"alter table {TABLE} disable row level security",
+            f"changed row level security: {TABLE} has state off instead of on",
+        ),
+        (
+            f'drop policy "Authenticated users can read task contracts" on {TABLE}',
+            f'missing policy: "Authenticated users can read task contracts" on {TABLE}',
+        ),
+        (
+            f'drop policy "Anon can create task contracts" on {TABLE}',
+            f'missing policy: "Anon can create task contracts" on {TABLE}',
+        ),
+        (
+            f'create policy "Anon reads" on {TABLE} for select to anon using (true)',
+            f'extra policy: "Anon reads" on {TABLE}',
+        ),
+        (
+            f'alter policy "Authenticated users can read task contracts" on {TABLE} using (false)',
+            f'changed policy: "Authenticated users can read task contracts" on {TABLE}'
+            " has using false instead of true",
+        ),
+        (
+            f"alter table {TABLE} disable trigger trg_task_contracts_anon_rows",
+            "changed trigger: trg_task_contracts_anon_rows has enabled false instead of true",
+        ),
+        (
+            "drop function public.cancel_task_contract(uuid, text)",
+            "missing function: public.cancel_task_contract(uuid,text)",
+        ),
+        (
+            "create or replace function ehg_tasks.is_blank(p_text text) returns boolean"
+            " language sql immutable set search_path = '' as $$ select false $$",
+            "changed function: ehg_tasks.is_blank(text) has another body than this version's",
+        ),
+        (
+            "alter function ehg_tasks.prune_task_contracts(integer, integer) security invoker",
+            "changed function: ehg_tasks.prune_task_contracts(integer,integer)"
+            " has security invoker instead of definer",
+        ),
+        (
+            "create function public.claim_task_contract(varchar) returns integer language sql as 'select 1';"
+            " revoke all on function public.claim_task_contract(varchar) from public",
+            "extra function: public.claim_task_contract(character varying)",
+        ),
+        (
+            "alter view public.task_contract_stats reset (security_invoker)",
+            'changed view: public.task_contract_stats has options [] instead of ["security_invoker=true"]',
+        ),
+        (
+            "alter table ehg_tasks.leases drop column request_key",
+            "missing part: column ehg_tasks.leases.request_key",
+        ),
+        (f"grant truncate on {TABLE} to anon", f"extra grant: TRUNCATE on {TABLE} to anon"),
+        (f"grant select (id) on {TABLE} to public", f"extra grant: SELECT on {TABLE}.id to PUBLIC"),
+        (f"revoke delete on {TABLE} from service_role", f"missing grant: DELETE on {TABLE} to service_role"),
+        (
+            "revoke execute on function public.cancel_task_contract(uuid, text) from anon",
+            "missing grant: EXECUTE on public.cancel_task_contract(uuid,text) to anon",
+        ),
+        ("grant usage on schema ehg_tasks to public", "extra grant: USAGE on schema ehg_tasks to PUBLIC"),
+    ],
+)
+def test_a_change_shows(connection: psycopg.Connection[Any], change: str, difference: str) -> None:
+    verdict = after(connection, change)
+    assert (verdict.matches, verdict.profile) == (False, "specified")
+    assert difference in verdict.differences
+    assert all("\n" not in line for line in verdict.differences)
+
+
+def test_what_does_not_matter(connection: psycopg.Connection[Any]) -> None:
+    assert after(
+        connection,
+        f"comment on column {TABLE}.priority is 'ours';"
+        f"insert into {TABLE} (parent_agent, target_agent, objective) values ('A', 'B', 'x');"
+        "create or replace function ehg_tasks.retry_wait(p_retry_count integer) returns interval"
+        " language sql immutable set search_path = '' as $$ select interval '1 minute' $$",
+    ) == Verdict("specified", ())
+
+
+def test_the_hardened_profile(connection: psycopg.Connection[Any]) -> None:
+    [hardened] = [file.read_text() for file in migrations.optional() if file.name == "hardened.sql"]
+    assert after(connection, hardened) == Verdict("hardened", ())
+    widened = after(connection, f"{hardened}; grant select on {TABLE} to anon")
+    assert widened == Verdict("hardened", (f"extra grant: SELECT on {TABLE} to anon",))
+
+
+def test_an_older_description() -> None:
+    older = {name: part for name, part in expected().items() if name != "parts"}
+    assert compare(older).differences == (
+        "older function: describe_task_contracts() does not tell of each part: apply the migrations",
+    )
+
+
+@pytest.mark.parametrize("answer", [{}, {"columns": 3}, {"columns": [{}]}, {"columns": ["id"]}])
+def test_no_description(answer: dict[str, Any]) -> None:
+    with pytest.raises(UnexpectedAnswer, match="no description"):
+        compare(answer)

@@ -1,0 +1,166 @@
+"""`make mutants`: breaks the rules one by one, and sees whether the tests notice.
+
+    python -m tests.mutants [--quick] [--jobs N] [--only TEXT] [--report FILE]
+
+Each mutant gets a copy of a migrated database; the tests that it names run against the copy, through
+the same environment variables by which the suite runs against any project. A mutant is killed when
+one of them fails. Before that, all named tests have to pass on an unbroken copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from ehg_tasks.local import LocalStack
+from tests.databases import Databases
+from tests.mutants.edits import edits
+from tests.mutants.mutants import Mutant, attributes, grants, policies
+
+ROOT = Path(__file__).parents[2]
+QUICK = 8  # every so manieth mutant, in the run for CI
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    killed: bool
+    by: str
+
+
+def mutants() -> list[Mutant]:
+    """All of them; names are unique."""
+    found = [*policies(), *grants(), *attributes(), *edits()]
+    twice = [name for name, count in Counter(mutant.name for mutant in found).items() if count > 1]
+    assert not twice, twice
+    return found
+
+
+@contextmanager
+def server() -> Iterator[Databases]:
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "none"
+        empty.mkdir()
+        with LocalStack(Path(folder) / "stack", migrations=empty) as stack:
+            yield Databases(stack.superuser_url, stack.db_url)
+
+
+def apply(databases: Databases, name: str, mutant: Mutant) -> None:
+    """Break a database; an edit must find what it replaces."""
+    with databases.connect(name) as connection:
+        if mutant.sql:
+            connection.execute(mutant.sql.encode())
+        if mutant.edit:
+            function, old, new = mutant.edit
+            rows = connection.execute(
+                "select pg_get_functiondef(oid) from pg_proc where oid::regproc::text = %s or"
+                " pronamespace::regnamespace || '.' || proname = %s",
+                [function, function],
+            ).fetchall()
+            assert len(rows) == 1, f"{function}: found {len(rows)} times"
+            [(definition,)] = rows
+            assert old in definition, f"{function} holds no {old!r}"
+            connection.execute(definition.replace(old, new).encode())
+
+
+def run(databases: Databases, name: str, tests: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run tests against a database; only its URL is real, because these tests speak SQL alone."""
+    url = urlsplit(databases.superuser_url)._replace(path=f"/{name}").geturl()
+    project = {
+        "EHG_TASKS_TEST_PROJECT": "1",
+        "SUPABASE_DB_URL": url,
+        **dict.fromkeys(
+            ["SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET",
+             "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"], "none"),
+    }  # fmt: skip
+    quiet = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:ehg_tasks"]
+    command = [sys.executable, "-m", "pytest", *quiet]
+    ids = [f"tests/{test}" for test in tests]
+    return subprocess.run(
+        [*command, *ids], cwd=ROOT, env=os.environ | project, capture_output=True, text=True, check=False
+    )
+
+
+def try_one(databases: Databases, template: str, mutant: Mutant) -> Result:
+    name = databases.create(template)
+    try:
+        apply(databases, name, mutant)
+        answer = run(databases, name, [mutant.test])
+    finally:
+        databases.drop(name)
+    failed = re.findall(r"^(?:FAILED|ERROR) tests/(\S+(?: \S+?)*?)(?: - .*)?$", answer.stdout, re.M)
+    assert answer.returncode in (0, 1), f"{mutant.name}: {answer.stdout}{answer.stderr}"
+    return Result(mutant, answer.returncode == 1, failed[0] if failed else "")
+
+
+def report(results: list[Result]) -> str:
+    """The page docs/mutation-report.md."""
+    counted = [result for result in results if not result.mutant.equivalent]
+    killed = [result for result in counted if result.killed]
+    lines = [
+        "# Mutation report",
+        "",
+        "What happens when a rule is broken: each line is one change of the database, made after the"
+        " migrations, and the test that turned red. Printed by `make mutants`.",
+        "",
+        f"**{len(killed)} of {len(counted)} mutants are noticed:"
+        f" {100 * len(killed) / len(counted):.1f} %.** {len(results) - len(counted)} more are equivalent.",
+        "",
+        "| mutant | noticed by |",
+        "|---|---|",
+    ]
+    for result in results:
+        noticed = result.mutant.equivalent or (f"`{result.by}`" if result.killed else "**nobody**")
+        cells = (cell.replace("|", r"\|") for cell in (result.mutant.name, noticed))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"every {QUICK}th mutant only")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="", help="mutants whose name holds this text")
+    parser.add_argument("--report", type=Path, help="write the report to this file")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in mutants() if options.only in mutant.name]
+    chosen = chosen[::QUICK] if options.quick else chosen
+
+    console = Console(highlight=False)
+    with server() as databases, ThreadPoolExecutor(options.jobs) as pool:
+        template = databases.migrated()
+        whole = databases.create(template)
+        answer = run(databases, whole, sorted({mutant.test for mutant in chosen}))
+        if answer.returncode != 0:
+            console.print(answer.stdout + answer.stderr, markup=False)
+            console.print("[red]The named tests fail without any mutant.[/red]")
+            return 2
+        results = []
+        for result in pool.map(lambda mutant: try_one(databases, template, mutant), chosen):
+            results.append(result)
+            if not result.killed and not result.mutant.equivalent:
+                console.print(f"[red]not noticed[/red]  {result.mutant.name}", soft_wrap=True)
+    survivors = [result for result in results if not result.killed and not result.mutant.equivalent]
+    console.print(f"{len(results) - len(survivors)} of {len(results)} mutants are noticed.")
+    if options.report:
+        options.report.write_text(report(results))
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Workers as processes: drained by signals, killed, and replaced by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+from uuid import UUID
+
+import pytest
+from psycopg import Connection
+
+from ehg_tasks import AgentTasks
+from tests.conftest import Project
+from tests.lifecycle.helpers import contract, end_lease, leases
+from tests.reliability.test_worker import make, until
+
+Database = Connection[Any]
+
+
+class Process:
+    """A running `worker_process`, and what it told so far."""
+
+    def __init__(self, project: Project, mode: str, options: dict[str, Any]) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
+        environment |= {"SUPABASE_URL": project.url, "SUPABASE_PUBLISHABLE_KEY": project.publishable_key}
+        command = [sys.executable, "-m", "tests.reliability.worker_process", mode, json.dumps(options)]
+        self.popen = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.lines: list[str] = []
+        self.agent_id = UUID(self.until("agent ").split()[1])
+
+    def until(self, start: str) -> str:
+        """Read on to a line that begins like this."""
+        for line in _pipe(self.popen.stdout):
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith(start):
+                return self.lines[-1]
+        raise AssertionError(f"no line {start!r} in {self.lines}")
+
+    def told(self, start: str) -> list[str]:
+        """What follows this word in the lines read so far."""
+        return [line.removeprefix(start).strip() for line in self.lines if line.startswith(start)]
+
+    def go_on(self) -> None:
+        """Let handlers that hold end."""
+        stdin = _pipe(self.popen.stdin)
+        stdin.write("go on\n")
+        stdin.flush()
+
+    def counters(self) -> dict[str, int]:
+        """What it counted, told at its end."""
+        counters: dict[str, int] = json.loads(self.until("counters ").removeprefix("counters "))
+        assert self.popen.wait(60) == 0
+        return {name: count for name, count in counters.items() if count}
+
+    def end(self) -> None:
+        """Make sure that nothing is left of it."""
+        self.popen.kill()
+        self.popen.wait()
+        _pipe(self.popen.stdin).close()
+        _pipe(self.popen.stdout).close()
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(project: Project, database: Database) -> Iterator[Start]:
+    processes: list[Process] = []
+
+    def start(mode: str, **options: Any) -> Process:
+        processes.append(Process(project, mode, {"poll_seconds": 0.05} | options))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_drains_the_worker(
+    start: Start, agent: AgentTasks, database: Database, number: signal.Signals
+) -> None:
+    ids = make(agent, 3)
+    process = start("hold", concurrency=2)
+    for _ in range(2):
+        process.until("started")
+    process.popen.send_signal(number)
+    process.until("log stopping")
+    process.go_on()
+    assert process.counters() == {"claimed": 2, "completed": 2}
+    assert process.told("cancelled") == []
+    assert [contract(database, one)["status"] for one in ids] == ["completed", "completed", "pending"]
+
+
+@pytest.mark.parametrize("mode", ["hold", "stubborn"])
+def test_a_second_signal_stops_at_once_and_releases(
+    start: Start, agent: AgentTasks, database: Database, mode: str
+) -> None:
+    ids = make(agent, 2)
+    process = start(mode, concurrency=2, grace_seconds=600)
+    for _ in range(2):
+        process.until("started")
+    process.popen.send_signal(signal.SIGTERM)
+    process.until("log stopping")
+    process.popen.send_signal(signal.SIGINT)
+    assert process.counters() == {"claimed": 2, "released": 2}
+    rows = [contract(database, one) for one in ids]
+    assert [(row["status"], row["retry_count"]) for row in rows] == [("pending", 0)] * 2
+    assert leases(database) == []
+
+
+def test_the_grace_period_ends(start: Start, agent: AgentTasks, database: Database) -> None:
+    [contract_id] = make(agent)
+    process = start("stubborn", grace_seconds=0.2)
+    process.until("started")
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.counters() == {"claimed": 1, "released": 1}
+    assert contract(database, contract_id)["status"] == "pending"
+
+
+def test_every_contract_ends_once_while_a_worker_is_killed(
+    start: Start, agent: AgentTasks, database: Database
+) -> None:
+    ids = make(agent, 60)
+    victim = start("hold", concurrency=4)
+    for _ in range(4):
+        victim.until("started")
+    held = [UUID(one) for one in victim.told("started")]
+    others = [start("quick", concurrency=3) for _ in range(2)]
+    victim.popen.kill()
+    victim.popen.wait()
+    for contract_id in held:
+        assert contract(database, contract_id)["status"] == "in_progress"
+        end_lease(database, contract_id)  # which time would do, too
+
+    until(lambda: all(outcome.status == "completed" for outcome in agent.outcomes(ids)))
+    for other in others:
+        other.popen.send_signal(signal.SIGTERM)
+    counts = [other.counters() for other in others]
+    assert sum(count["completed"] for count in counts) == 60
+    assert sum(count["claimed"] for count in counts) == 60
+
+    started = Counter(UUID(one) for other in others for one in other.told("started"))
+    assert started == dict.fromkeys(ids, 1)
+    assert set(held) <= set(ids)
+    rows = [contract(database, one) for one in ids]
+    assert {row["id"] for row in rows if row["retry_count"] == 1} == set(held)
+    assert {row["completed_by_agent_id"] for row in rows} <= {other.agent_id for other in others}
+    assert len({row["output_artifact_id"] for row in rows}) == 60
+    assert database.execute("select count(*) from agent_artifacts").fetchone() == (60,)
+    assert leases(database) == []
+
+
+def children(pid: int) -> list[int]:
+    """The live processes that this one started."""
+    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in table.stdout.splitlines()]
+    return [int(row[0]) for row in rows if int(row[1]) == pid and not row[2].startswith("Z")]
+
+
+def alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return state.stdout.strip()[:1] not in ("", "Z")
+
+
+def test_the_checking_process_ends_with_its_worker_and_not_before(start: Start, agent: AgentTasks) -> None:
+    process = start("quick")
+    [first] = make(agent, output_schema={"type": "object"})
+    until(lambda: agent.outcome(first).status == "completed")
+    [checker] = children(process.popen.pid)
+    for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and an init system send to all
+        os.kill(checker, number)
+    [second] = make(agent, output_schema={"type": "object"})
+    until(lambda: agent.outcome(second).status == "completed")
+    assert children(process.popen.pid) == [checker]
+    os.kill(checker, signal.SIGKILL)
+    [third] = make(agent, output_schema={"type": "object"})
+    until(lambda: agent.outcome(third).status == "completed")
+    [checker] = children(process.popen.pid)
+
+    process.popen.kill()
+    process.popen.wait()
+    until(lambda: not alive(checker))
