@@ -73,5 +73,9 @@ class Databases:
 
     def connect(self, name: str, *, owner: bool = False) -> Connection[Any]:
         """Log in as the superuser, or as the owner."""
+        return psycopg.connect(self.url(name, owner=owner), autocommit=True)
+
+    def url(self, name: str, *, owner: bool = False) -> str:
+        """Connection URL of the superuser, or of the owner."""
         parts = urlsplit(self.owner_url if owner else self.superuser_url)
-        return psycopg.connect(parts._replace(path=f"/{name}").geturl(), autocommit=True)
+        return parts._replace(path=f"/{name}").geturl()

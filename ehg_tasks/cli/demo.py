@@ -109,6 +109,7 @@ def _print(summary: Summary, console: Console) -> None:
     )
     if summary.totals:
         totals = ", ".join(f"{count} {status}" for status, count in sorted(summary.totals.items()))
-        console.print(f"Backend job: {totals}; results came from {summary.agents_seen} worker processes.")
+        part = f"{summary.agents_seen} of {summary.workers} worker processes took part"
+        console.print(f"Backend job: {totals}; {part}.")
     console.print(f"Dashboard: {escape(summary.dashboard)}.")
     console.print(f"Took {summary.seconds:.1f} s.")

@@ -10,39 +10,41 @@ import os
 import sys
 import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from ehg_tasks import AgentTasks, Claim, ClaimLost, StatusConflict
 from ehg_tasks.demo.documents import check_document
 
 AGENT = "DOCMON"
-BATCH = 4  # contracts a call; a round trip costs more than a claim
-IDLE_SECONDS = 0.3
+BATCH = 2  # contracts a call; small, so that the processes share few documents
+IDLE_SECONDS = 0.1
 
 
 def work(agent: AgentTasks, folder: Path, session: str, stop: threading.Event) -> None:
     """Claim and check documents below ``folder`` until ``stop`` is set.
 
-    Contracts of other sessions, met on a shared project, are released untouched.
+    Contracts of other sessions, met on a shared project, are put aside and released in the end:
+    released at once, they would come back with the next claim.
     """
     agent_id = uuid.uuid4()
+    aside: list[Claim] = []
     while not stop.is_set():
         claims = agent.claim(AGENT, limit=BATCH, agent_id=agent_id)
-        ours = [claim for claim in claims if str(claim.session_id) == session]
         for claim in claims:
-            if claim not in ours:
-                agent.release(claim)
-        for claim in ours:
-            if stop.is_set():
-                agent.release(claim)
+            if stop.is_set() or str(claim.session_id) != session:
+                aside.append(claim)
                 continue
             try:
                 check(agent, folder, claim)
             except (ClaimLost, StatusConflict) as error:
                 # Cancelled or handed on while we worked: the result is somebody else's now.
                 print(error, file=sys.stderr, flush=True)  # noqa: T201
-        if not ours:
+        if not claims:
             stop.wait(IDLE_SECONDS)
+    for claim in aside:
+        with suppress(ClaimLost, StatusConflict):
+            agent.release(claim)
 
 
 def check(agent: AgentTasks, folder: Path, claim: Claim) -> None:
@@ -75,6 +77,7 @@ def main() -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     with AgentTasks(url=os.environ["SUPABASE_URL"], key=os.environ["SUPABASE_PUBLISHABLE_KEY"]) as agent:
+        print("ready", flush=True)  # noqa: T201 - for the program that waits for it
         work(agent, folder, session, stop)
 
 

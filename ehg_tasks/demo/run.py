@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,18 @@ def run(settings: Settings, folder: Path, documents: list[Path], workers: int, p
     contracts = [new_contract(path.relative_to(folder).as_posix(), session) for path in documents]
 
     with AgentTasks(settings) as parent:
-        progress.step(f"{PARENT} creates {len(contracts)} contracts for {AGENT}")
-        ids = [
-            made.contract_id
-            for start in range(0, len(contracts), CALL)
-            for made in parent.create_many(contracts[start : start + CALL])
-        ]
-        progress.step(f"{workers} processes of {AGENT} claim and check, with the publishable key only")
+        progress.step(f"{workers} processes of {AGENT} wait for work, with the publishable key only")
         with worker_processes(settings, folder, session, workers) as processes:
-            outcomes = wait(parent, ids, processes, progress)
+            progress.step(f"{PARENT} creates {len(contracts)} contracts for {AGENT}")
+            ids: list[uuid.UUID] = []
+            try:
+                for start in range(0, len(contracts), CALL):
+                    made = parent.create_many(contracts[start : start + CALL])
+                    ids += [contract.contract_id for contract in made]
+                outcomes = wait(parent, ids, processes, progress)
+            except BaseException:
+                withdraw(parent, ids)
+                raise
 
     for outcome in outcomes:
         if outcome.status == "completed":
@@ -124,8 +127,14 @@ def worker_processes(
     environment["SUPABASE_URL"] = settings.url
     environment["SUPABASE_PUBLISHABLE_KEY"] = settings.key("publishable").get_secret_value()
     command = [sys.executable, "-m", "ehg_tasks.demo.checker", str(folder), str(session)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) for _ in range(count)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        for _ in range(count)
+    ]
     try:
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()  # "ready", or nothing where it could not start
         yield processes
     finally:
         for process in processes:
@@ -137,6 +146,8 @@ def worker_processes(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def wait(
@@ -150,13 +161,22 @@ def wait(
             raise TaskContractError("all worker processes have ended; their messages are above")
         for start in range(0, len(open_ids), CALL):
             for outcome in parent.outcomes(open_ids[start : start + CALL]):
-                if outcome.status in {"completed", "failed", "cancelled"}:
+                if outcome.status.is_final:
                     ended[outcome.contract_id] = outcome
         open_ids = [contract_id for contract_id in open_ids if contract_id not in ended]
         progress.finished(len(ended), len(ids))
         if open_ids:
             time.sleep(POLL_SECONDS)
     return [ended[contract_id] for contract_id in ids]
+
+
+def withdraw(parent: AgentTasks, ids: list[uuid.UUID]) -> None:
+    """Cancel what has not ended, so that nothing of a broken run waits for the next one."""
+    for start in range(0, len(ids), CALL):
+        for outcome in parent.outcomes(ids[start : start + CALL]):
+            if not outcome.status.is_final:
+                with suppress(TaskContractError):  # it may have ended meanwhile
+                    parent.cancel(outcome.contract_id, "the demo was interrupted")
 
 
 def look(settings: Settings, session: uuid.UUID) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,24 +51,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def supabase_stack(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
+def supabase_stack(pytestconfig: pytest.Config) -> Iterator[Project]:
     """The embedded Supabase with your migrations, or the project that the environment names."""
     if os.environ.get("EHG_TASKS_TEST_PROJECT") == "1":
         yield existing()
         return
-    migrations = tmp_path_factory.mktemp("migrations")
-    gather(pytestconfig.getini("ehg_tasks_migrations"), pytestconfig.rootpath, migrations)
     kept = pytestconfig.getoption("--ehg-tasks-stack")
-    if kept:
-        # Each worker of pytest-xdist has a stack of its own.
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-        folder = pytestconfig.invocation_params.dir / Path(kept).expanduser() / worker
-    else:
-        folder = tmp_path_factory.mktemp("supabase")
-    with embedded(folder, migrations) as project:
-        yield project
+    # Not in pytest's own folder: for root, Postgres runs as another user, who has to come through the
+    # folders above its data, and pytest closes its folder to others whenever another run begins.
+    with TemporaryDirectory(prefix="ehg-tasks-", ignore_cleanup_errors=True) as name:
+        migrations, folder = Path(name) / "migrations", Path(name) / "stack"
+        gather(pytestconfig.getini("ehg_tasks_migrations"), pytestconfig.rootpath, migrations)
+        if kept:
+            # Each worker of pytest-xdist has a stack of its own.
+            worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+            folder = pytestconfig.invocation_params.dir / Path(kept).expanduser() / worker
+        with embedded(folder, migrations) as project:
+            yield project
 
 
 @pytest.fixture(scope="session")
@@ -139,9 +139,12 @@ def sql_as(
         if name not in ("anon", "service_role"):
             user, role = _ehg_tasks_users.user(name), "authenticated"
             claims = {"role": role, "sub": user.id, "email": user.email}
+        # The API tells the database who asks in these settings; auth.uid() reads either form.
+        told = {"request.jwt.claims": json.dumps(claims)}
+        told |= {f"request.jwt.claim.{claim}": value for claim, value in claims.items()}
         with supabase_stack.connect() as connection:
-            connection.execute("select set_config('request.jwt.claims', %s, true)", [json.dumps(claims)])
-            connection.execute("select set_config('role', %s, true)", [role])
+            for setting in (told | {"role": role}).items():
+                connection.execute("select set_config(%s, %s, true)", setting)
             yield connection
 
     return transaction

@@ -127,7 +127,7 @@ def items(connection: Connection[Any], schemas: Iterable[str] = ("public",)) -> 
 def packaged() -> set[str]:
     """The items of this package's own migrations, which its own tests cover, and of schema public."""
     described = json.loads(Path(__file__).parents[1].joinpath("expected.json").read_text("utf-8"))
-    table = described["table"]
+    table = f"public.{described['table']}"
     found = {f"schema public {role} USAGE" for role in ("PUBLIC", *API_ROLES)}
     found |= {f"rls {name}" for name in described["row_level_security"]}
     found |= {f'policy {row["table"]} "{row["name"]}"' for row in described["policies"]}

@@ -138,10 +138,11 @@ def gather(places: list[str], root: Path, into: Path) -> None:
     Args:
         places: folders, from `root`; 'packaged' is the package's own. None are the usual ones.
         root: the folder of the user's project.
-        into: an empty folder.
+        into: the folder to make.
     """
     from ehg_tasks import migrations
 
+    into.mkdir()
     own = "supabase/migrations"
     names: dict[str, str] = {}
     for place in places or [PACKAGED, *([own] if (root / own).is_dir() else [])]:

@@ -152,7 +152,7 @@ as $$
            or n.nspname = 'public' and r.relname in ('agent_task_contracts', 'task_contract_stats'))
   ),
   functions as (
-    select p.oid, n.nspname, p.proname, p.prosecdef, p.proconfig, p.proacl, p.proowner, p.prosrc
+    select p.oid, n.nspname, p.proname, p.prosecdef, p.provolatile, p.proconfig, p.proacl, p.proowner, p.prosrc
     from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     where n.nspname = 'ehg_tasks'
@@ -240,6 +240,7 @@ as $$
                'arguments', pg_catalog.pg_get_function_arguments(f.oid),
                'returns', pg_catalog.pg_get_function_result(f.oid),
                'security', case when f.prosecdef then 'definer' else 'invoker' end,
+               'volatility', case f.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
                'settings', coalesce(to_jsonb(f.proconfig), '[]'),
                -- A body that differs only in line ends is the same body.
                'body_md5', md5(replace(f.prosrc, chr(13), ''))) order by f.oid::regprocedure::text)

@@ -20,10 +20,8 @@ WORK = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": "Draw 
 
 
 def aged(database: psycopg.Connection[Any], contract_id: Any, column: str) -> None:
-    database.execute(
-        f"update public.agent_task_contracts set {column} = now() - interval '40 days' where id = %s".encode(),
-        [contract_id],
-    )
+    change = f"update public.agent_task_contracts set {column} = now() - interval '40 days' where id = %s"
+    database.execute(change.encode(), [contract_id])
 
 
 class TestCleanup:

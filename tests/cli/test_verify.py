@@ -91,6 +91,10 @@ def test_the_packaged_description_is_that_of_the_migrations(connection: psycopg.
             " has security invoker instead of definer",
         ),
         (
+            "alter function public.read_task_contract(uuid) volatile",
+            "changed function: public.read_task_contract(uuid) has volatility volatile instead of stable",
+        ),
+        (
             "create function public.claim_task_contract(varchar) returns integer language sql as 'select 1';"
             " revoke all on function public.claim_task_contract(varchar) from public",
             "extra function: public.claim_task_contract(character varying)",

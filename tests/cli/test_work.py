@@ -202,7 +202,7 @@ class TestFailures:
         contract = create("hang")
         with pipe(tmp_path / "alive") as ours:
             # Both hold the pipe open for as long as they live, and neither minds a SIGTERM.
-            hang = f"exec 3>{shlex.quote(str(tmp_path / 'alive'))}; trap '' TERM; echo so far >&2; sleep 600 & wait"
+            hang = "exec 3>alive; trap '' TERM; echo so far >&2; sleep 600 & wait"
             work(as_agent, shlex.join(["sh", "-c", hang]), "--timeout", "3")
             assert os.read(ours, 100) == b""  # nobody holds it
         assert row(contract)["error_message"] == "CommandFailed: no result within 3 s\nso far"
@@ -251,12 +251,11 @@ class TestTheEnd:
         contract = create("hang")
         os.mkfifo(tmp_path / "alive")
         hang = shlex.join(["sh", "-c", "echo started > alive; exec 3>alive; exec sleep 600"])
-        with working(as_agent, hang, "--grace", "0") as worker:
-            with (tmp_path / "alive").open() as alive:
-                assert alive.readline() == "started\n"
-                worker.send_signal(signal_)
-                _, told = worker.communicate(timeout=60)
-                assert alive.read() == ""
+        with working(as_agent, hang, "--grace", "0") as worker, (tmp_path / "alive").open() as alive:
+            assert alive.readline() == "started\n"
+            worker.send_signal(signal_)
+            _, told = worker.communicate(timeout=60)
+            assert alive.read() == ""
         assert (worker.returncode, "Traceback" in told) == (0, False)
         assert (row(contract)["status"], row(contract)["retry_count"]) == ("pending", 0)
 

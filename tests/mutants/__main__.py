@@ -100,7 +100,7 @@ def try_one(databases: Databases, template: str, mutant: Mutant) -> Result:
     name = databases.create(template)
     try:
         apply(databases, name, mutant)
-        answer = run(databases, name, [mutant.test])
+        answer = run(databases, name, mutant.test.split())
     finally:
         databases.drop(name)
     failed = re.findall(r"^(?:FAILED|ERROR) tests/(\S+(?: \S+?)*?)(?: - .*)?$", answer.stdout, re.M)
@@ -145,7 +145,7 @@ def main() -> int:
     with server() as databases, ThreadPoolExecutor(options.jobs) as pool:
         template = databases.migrated()
         whole = databases.create(template)
-        answer = run(databases, whole, sorted({mutant.test for mutant in chosen}))
+        answer = run(databases, whole, sorted({test for mutant in chosen for test in mutant.test.split()}))
         if answer.returncode != 0:
             console.print(answer.stdout + answer.stderr, markup=False)
             console.print("[red]The named tests fail without any mutant.[/red]")

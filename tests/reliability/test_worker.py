@@ -342,6 +342,20 @@ def test_a_lease_is_renewed_while_the_handler_runs(agent: AgentTasks, database: 
     assert agent.outcome(contract_id).status == "completed"
 
 
+def test_a_lease_is_renewed_before_it_ends(agent: AgentTasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(agent)
+    monkeypatch.setattr(Task, "lease_seconds", 6.0)  # the shortest lease lasts a minute
+
+    def handler(task: Task) -> None:
+        left = before = task.seconds_left
+        while left <= before:
+            time.sleep(0.02)
+            before, left = left, task.seconds_left
+            assert left > 0
+
+    assert work(agent, handler).completed == 1
+
+
 def take_over(database: Database, other: AgentTasks, contract_id: UUID) -> Claim:
     """End a lease and claim the contract as somebody else."""
     end_lease(database, contract_id)

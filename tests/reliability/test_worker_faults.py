@@ -148,6 +148,36 @@ def test_an_outcome_is_told_until_an_answer_comes(
     )
 
 
+def test_an_outcome_that_never_arrives_is_given_up_when_a_lease_is_over(
+    project: Project, agent: AgentTasks, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(agent)
+    monkeypatch.setattr(Task, "lease_seconds", 0.5)  # the shortest lease lasts a minute
+    losing(proxy, "complete_task_contract", 1000, "request")
+    worker = worker_behind(proxy, project, Ran(), renew_every=60)
+    worker.run()
+    assert worker.counters == WorkerCounters(1, 0, 0, 0, 0, 1, 0)
+
+
+def test_a_worker_stops_at_once_though_an_outcome_does_not_arrive(
+    project: Project, agent: AgentTasks, proxy: Proxy
+) -> None:
+    make(agent)
+    worker = worker_behind(proxy, project, Ran(), grace_seconds=600, until_idle=False)
+
+    def fault(function: str) -> Fault:
+        if function != "complete_task_contract":
+            return None
+        if Counter(proxy.calls)[function] == 2:
+            worker.stop()
+            worker.stop()
+        return "request"
+
+    proxy.fault = fault
+    worker.run()
+    assert worker.counters == WorkerCounters(1, 0, 0, 0, 0, 1, 0)
+
+
 def test_a_renewal_that_fails_is_tried_again(
     project: Project, agent: AgentTasks, database: Database, proxy: Proxy
 ) -> None:

@@ -1,0 +1,170 @@
+"""What Debian's PostgreSQL 15 comes with: plpgsql_check, pgTAP and pg_cron."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from ehg_tasks import AgentTasks, migrations
+from ehg_tasks.local import LocalStack
+from tests import versions
+from tests.access import specification as spec
+from tests.databases import Databases
+from tests.supabase_cli import SupabaseCLI
+
+OURS = "array['public', 'ehg_tasks']::regnamespace[]"
+FUNCTIONS = f"""
+    select p.oid, p.oid::regprocedure::text as name, coalesce(t.tgrelid, 0) as relation, t.tgnewtable
+    from pg_proc p
+    join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
+    left join pg_trigger t on t.tgfoid = p.oid
+    where p.pronamespace = any ({OURS})
+"""
+SCHEDULE = (migrations.folder() / "optional" / "schedule_cleanup.sql").read_bytes()
+# A job that runs every minute starts within one, and the clean-up takes a moment.
+JOB_SECONDS = 150
+
+
+@pytest.fixture
+def migrated(databases: Databases) -> Iterator[str]:
+    name = databases.migrated()
+    yield name
+    databases.drop(name)
+
+
+class TestPlpgsqlCheck:
+    def test_it_finds_nothing_in_any_function(self, databases: Databases, migrated: str) -> None:
+        """With every kind of warning. Functions in SQL are checked whole when they are created."""
+        with databases.connect(migrated) as connection:
+            connection.execute("create extension plpgsql_check with schema extensions")
+            checked = connection.execute(f"select name from ({FUNCTIONS}) as f").fetchall()
+            findings = connection.execute(
+                f"""
+                select f.name, c.level, c.lineno, c.message, c.detail
+                from ({FUNCTIONS}) as f, extensions.plpgsql_check_function_tb(
+                  f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable) as c
+                """
+            ).fetchall()
+        assert findings == []
+        assert len(checked) > 15
+        assert ("ehg_tasks.guard_anon_rows()",) in checked
+
+    def test_it_finds_what_is_wrong(self, databases: Databases, migrated: str) -> None:
+        with databases.connect(migrated) as connection:
+            connection.execute("create extension plpgsql_check with schema extensions")
+            connection.execute(
+                "create function public.wrong() returns integer language plpgsql as"
+                " $$ begin return (select missing from public.agent_task_contracts); end $$"
+            )
+            [message] = connection.execute(
+                "select message from extensions.plpgsql_check_function_tb('public.wrong()')"
+            ).fetchall()
+        assert message == ('column "missing" does not exist',)
+
+    def test_the_supabase_cli_lints_the_database(
+        self, databases: Databases, migrated: str, supabase_cli: SupabaseCLI
+    ) -> None:
+        with databases.connect(migrated) as connection:
+            connection.execute("create extension plpgsql_check with schema extensions")
+        url = databases.url(migrated, owner=True)
+        answer = supabase_cli.run(
+            "db",
+            "lint",
+            f"--remote={url}",
+            "--schema=public,ehg_tasks",
+            "--level=warning",
+            "--fail-on=warning",
+        )
+        assert "No schema errors found" in answer.stdout + answer.stderr
+
+
+def test_pgtap_is_there_for_users(databases: Databases, migrated: str) -> None:
+    """The access rules once more, as users write such tests in pgTAP."""
+    policies = ", ".join(f"'{name}'" for name, *_ in sorted(spec.POLICIES))
+    checks = [
+        "has_table('public', 'agent_task_contracts', 'the table')",
+        f"policies_are('public', 'agent_task_contracts', array[{policies}])",
+        *(
+            f"policy_roles_are('public', 'agent_task_contracts', '{name}', array['{role}'])"
+            for name, _, (role,), *_ in sorted(spec.POLICIES)
+        ),
+        *(
+            f"table_privs_are('public', 'agent_task_contracts', '{role}', array{sorted(held)})"
+            for role, held in spec.GRANTS.items()
+        ),
+        "table_privs_are('ehg_tasks', 'leases', 'anon', array[]::text[])",
+    ]
+    with databases.connect(migrated) as connection:
+        connection.execute("create extension pgtap with schema extensions")
+        connection.execute("set search_path = public, extensions")
+        connection.execute(f"select plan({len(checks)})")
+        said = [text for check in checks for (text,) in connection.execute(f"select {check}").fetchall()]
+        said += [text for (text,) in connection.execute("select * from finish()").fetchall()]
+    assert [text.split(" - ")[0] for text in said] == [f"ok {n}" for n in range(1, len(checks) + 1)]
+
+
+@pytest.fixture(scope="module")
+def with_cron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A project with pg_cron, as hosted ones have it."""
+    stack = LocalStack(tmp_path_factory.mktemp("cron"), postgres_bin=versions.programs())
+    stack.start()
+    stack.stop()
+    with (stack.folder / "postgres" / "postgresql.auto.conf").open("a") as settings:
+        settings.write("shared_preload_libraries = 'pg_cron'\n")
+        settings.write("cron.database_name = 'postgres'\n")
+        settings.write("cron.use_background_workers = on\n")  # jobs then need no password of their own
+    with stack, psycopg.connect(stack.superuser_url, autocommit=True) as superuser:
+        superuser.execute("create extension pg_cron")
+        superuser.execute("grant usage on schema cron to postgres with grant option")
+        superuser.execute("grant all on all tables in schema cron to postgres")
+        yield stack
+
+
+@pytest.fixture
+def owner(with_cron: LocalStack) -> Iterator[Connection[Any]]:
+    with psycopg.connect(with_cron.db_url, autocommit=True) as connection:
+        connection.execute(SCHEDULE)
+        yield connection
+
+
+class TestScheduledCleanup:
+    JOBS = "select jobname, schedule, command, username, active from cron.job"
+
+    def test_the_file_makes_one_job_however_often_it_is_run(self, owner: Connection[Any]) -> None:
+        once = owner.execute(self.JOBS).fetchall()
+        owner.execute(SCHEDULE)
+        assert owner.execute(self.JOBS).fetchall() == once
+        [(name, schedule, command, user, active)] = once
+        assert (name, schedule, user, active) == ("ehg-tasks-cleanup", "* * * * *", "postgres", True)
+        assert "ehg_tasks.cleanup_stale_contracts(1440, 1000)" in command
+
+    def test_an_expired_claim_goes_back_to_pending(
+        self, with_cron: LocalStack, owner: Connection[Any]
+    ) -> None:
+        with AgentTasks(with_cron.settings()) as agent:
+            contract = agent.create(parent_agent="P", target_agent="T", objective="left behind").contract_id
+            [claim] = agent.claim("T")
+        assert claim.contract_id == contract
+        with psycopg.connect(with_cron.superuser_url, autocommit=True) as superuser:
+            superuser.execute("update ehg_tasks.leases set expires_at = now()")
+        deadline = time.monotonic() + JOB_SECONDS
+        while (found := state(owner, contract)) == ("in_progress", 0):
+            assert time.monotonic() < deadline, owner.execute(
+                "select status, return_message from cron.job_run_details"
+            ).fetchall()
+            time.sleep(0.5)
+        assert found == ("pending", 1)
+
+
+def state(connection: Connection[Any], contract: UUID) -> tuple[str, int]:
+    row = connection.execute(
+        "select status, retry_count from public.agent_task_contracts where id = %s", [contract]
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
