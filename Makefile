@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs check format clean
+.PHONY: help demo test test-matrix docs check format clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,15 @@ demo: $(VENV)/.installed ## Agents check the documents of this folder, through a
 
 test: $(VENV)/.installed ## All tests, on an embedded Supabase.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What depends on PostgreSQL's version; make test has all of it on 18.
+VERSIONED := tests/access tests/lifecycle tests/clients tests/migrations tests/reliability/test_concurrency.py tests/versions
+
+test-matrix: test-postgres-18 test-postgres-17 test-postgres-15 ## The SQL and HTTP tests on PostgreSQL 18, 17 and 15.
+
+test-postgres-%: $(VENV)/.installed
+	@[ $* != 15 ] || tests/versions/debian.sh
+	EHG_TASKS_POSTGRES=$* $(BIN)/python -m pytest -n 2 --dist loadfile $(VERSIONED)
 
 docs: $(VENV)/.installed ## Print the access matrix into docs/access-rules.md.
 	$(BIN)/python -m tests.access.render

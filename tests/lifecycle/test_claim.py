@@ -128,6 +128,12 @@ def test_lease_times_come_from_the_clock_and_not_from_the_start_of_the_transacti
         [begun] = anon.connection.execute("select now()").fetchone() or []
     [lease] = leases(database)
     assert lease["claimed_at"] - begun >= timedelta(seconds=0.2)
+    with anon.connection.transaction():
+        anon.connection.execute("select pg_sleep(0.2)")
+        anon("renew_task_contract", contract_id=lease["contract_id"], claim_token=lease["claim_token"])
+        [begun] = anon.connection.execute("select now()").fetchone() or []
+    [renewed] = leases(database)
+    assert renewed["expires_at"] - begun >= timedelta(minutes=30, seconds=0.2)
 
 
 class TestRequestKey:

@@ -98,6 +98,18 @@ class TestFail:
         assert fail(anon, row) == first | {"was_duplicate": True, "message": "already recorded"}
         assert contract(database, row["contract_id"]) == before
 
+    def test_a_repeat_of_the_second_failure_gets_the_same_answer(
+        self, anon: Caller, database: Database
+    ) -> None:
+        row = claimed(anon)
+        fail(anon, row)
+        end_wait(database, row["contract_id"])
+        second = claim(anon)
+        first_answer = fail(anon, second)
+        assert fail(anon, second) == first_answer | {"was_duplicate": True, "message": "already recorded"}
+        with refused("TC002"):
+            fail(anon, row)
+
     def test_a_repeat_of_a_final_failure_gets_the_same_answer(self, anon: Caller) -> None:
         row = claimed(anon)
         first = fail(anon, row, retry=False)

@@ -58,6 +58,16 @@ class TestCleanUp:
         assert contract(database, old)["status"] == "cancelled"
         assert contract(database, young)["status"] == "pending"
 
+    def test_only_what_waits_is_cancelled_for_its_age(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        held, done = claimed(anon)["contract_id"], create(service, "DONE")
+        age(database, held, created_at="now() - interval '25 hours'")
+        age(database, done, created_at="now() - interval '25 hours'", status="'completed'")
+        assert service("cleanup_stale_contracts") == [NOTHING]
+        assert contract(database, held)["status"] == "in_progress"
+        assert contract(database, done)["status"] == "completed"
+
     def test_what_another_client_set_in_progress_counts_from_started_at(
         self, service: Caller, database: Database
     ) -> None:
@@ -84,6 +94,9 @@ class TestCleanUp:
         for row in taken:
             end_lease(database, row["contract_id"])
         counts = [service("cleanup_stale_contracts", limit=2)[0]["requeued_count"] for _ in range(4)]
+        assert counts == [2, 2, 1, 0]
+        database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
+        counts = [service("cleanup_stale_contracts", limit=2)[0]["cancelled_count"] for _ in range(4)]
         assert counts == [2, 2, 1, 0]
 
     def test_it_passes_over_what_is_locked(
@@ -126,6 +139,16 @@ class TestPrune:
         assert service("prune_task_contracts") == [{"deleted_count": 0}]
         left = {row[0] for row in database.execute("select id from public.agent_task_contracts")}
         assert left == set(kept)
+
+    @pytest.mark.parametrize("status", ["pending", "in_progress"])
+    def test_what_is_open_stays_however_old(self, service: Caller, database: Database, status: str) -> None:
+        database.execute(
+            "insert into public.agent_task_contracts"
+            " (parent_agent, target_agent, objective, status, created_at, updated_at, completed_at)"
+            " values ('P', 'T', 'o', %s, '2001-01-01', '2001-01-01', '2001-01-01')",
+            [status],
+        )
+        assert service("prune_task_contracts") == [{"deleted_count": 0}]
 
     def test_artifacts_stay(self, anon: Caller, service: Caller, database: Database) -> None:
         row = claimed(anon)

@@ -66,7 +66,7 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
         ("the agent's id forgotten", "select c.id, c.target_agent, p_request_key, p_agent_id", "select c.id, c.target_agent, p_request_key, null::uuid", CLAIM),
     ],
     "expire_leases": [
-        ("running claims expire", "where l.expires_at <= clock_timestamp()\n", "where true\n", f"{CLAIM}::TestTakeOver"),
+        ("running claims expire", "l.expires_at <= clock_timestamp()", "true", f"{CLAIM}::TestTakeOver"),
         ("SKIP LOCKED removed", "for update of c skip locked", "for update of c", UPKEEP),
     ],
     "end_attempts": [
@@ -121,7 +121,7 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "hand_back": [
         ("the lease stays", "delete from ehg_tasks.leases l where l.contract_id = p_lease.contract_id;", "", ENDS),
-        ("the token of the last hand-back forgotten", "set claim_token = excluded.claim_token, ", "set ", "lifecycle/test_state_machine.py"),
+        ("the token of the last hand-back forgotten", "set claim_token = excluded.claim_token, ", "set ", f"{ENDS}::TestFail"),
     ],
     "cancel_task_contract": [
         ("final contracts cancelled", "if v_contract.status in ('completed', 'failed')", "if false", ENDS),

@@ -18,7 +18,7 @@ from ehg_tasks.testing import Project
 
 Connection = psycopg.Connection[Any]
 InRole = Callable[[str], AbstractContextManager[Connection]]
-WHO = "select current_user::text, auth.uid()::text, auth.role()"
+WHO = "select current_user::text, auth.uid()::text, auth.jwt() ->> 'sub'"
 
 
 def create(agent: AgentTasks | BackendTasks) -> str:
@@ -62,7 +62,7 @@ def test_a_name_is_one_person_everywhere(as_role: Callable[[str], Client], sql_a
         assert answer is not None
         users[name] = answer.user.id
         with sql_as(name) as connection:
-            assert connection.execute(WHO).fetchone() == ("authenticated", answer.user.id, "authenticated")
+            assert connection.execute(WHO).fetchone() == ("authenticated", answer.user.id, answer.user.id)
     assert users["ana"] != users["ben"]
 
 

@@ -161,3 +161,10 @@ def test_a_project_of_ones_own_takes_no_workers(asks: UserProject, project: conf
     run = asks.pytest("-n", "2", **environment(project))
     assert "Run without -n" in run.text
     assert run.code == 1
+
+
+def test_what_is_missing_without_psycopg(user_project: UserProject, project: conftest.Project) -> None:
+    user_project.write("conftest.py", "import sys\nsys.modules['psycopg'] = None\n")
+    user_project.write("test_it.py", "def test_it(clean_contracts):\n    pass\n")
+    line = refused(user_project.pytest(**environment(project)))
+    assert line.endswith("Run: pip install 'ehg-tasks[testing]'")
