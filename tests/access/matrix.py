@@ -250,16 +250,34 @@ MIXED: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 # --- what proves what ---------------------------------------------------------------------------------
-# Each policy, guard and trigger of the table, and the case that turns red without it.
+# Each policy and the case of `RLS_ALONE` that turns red without it; where service_role is concerned,
+# which passes over row level security anyway, its policy shows in the catalog alone.
 
-POLICIES: Final[dict[str, tuple[str, str]]] = {
-    "Anon can create task contracts": ("insert", "anon"),
-    "Anon can update task contracts": ("update all", "anon"),
-    "Authenticated users can read task contracts": ("select", "authenticated"),
-    "Service role full access on task contracts": ("select", "service_role"),
+POLICIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "public.agent_task_contracts": {
+        "Anon can create task contracts": ("insert", "anon"),
+        "Anon can update task contracts": ("update all", "anon"),
+        "Authenticated users can read task contracts": ("select", "authenticated"),
+        "Service role full access on task contracts": ("select", "service_role"),
+    },
+    "public.agent_artifacts": {
+        "Authenticated users can read agent artifacts": ("select", "authenticated"),
+        "Service role full access on agent artifacts": ("select", "service_role"),
+    },
+    "public.strategic_directives_v2": {
+        "Authenticated users can read strategic directives": ("select", "authenticated"),
+        "Service role full access on strategic directives": ("select", "service_role"),
+    },
 }
+# Each trigger of the table, and the tests that turn red without it.
 TRIGGERS: Final[dict[str, str]] = {
     "trg_task_contracts_updated": "tests/lifecycle/test_trigger.py",
-    "trg_task_contracts_anon_rows": "update all, as anon",
+    "trg_task_contracts_anon_rows": "tests/access/test_guards.py",
     "trg_task_contracts_anon_sizes": "tests/access/test_guards.py",
 }
+SCHEMAS: Final[dict[str, tuple[str, ...]]] = {
+    "public": ("PUBLIC", *ROLES),
+    "ehg_tasks": ("anon", "service_role"),
+}
+# An agent may call it, and is refused by the table that it reads.
+REFUSED_BEHIND_THE_DOOR: Final = {("public", "read_task_contract", "anon")}

@@ -203,9 +203,9 @@ class TestFailures:
         with pipe(tmp_path / "alive") as ours:
             # Both hold the pipe open for as long as they live, and neither minds a SIGTERM.
             hang = "exec 3>alive; trap '' TERM; echo so far >&2; sleep 600 & wait"
-            work(as_agent, shlex.join(["sh", "-c", hang]), "--timeout", "3")
+            work(as_agent, shlex.join(["sh", "-c", hang]), "--timeout", "5")
             assert os.read(ours, 100) == b""  # nobody holds it
-        assert row(contract)["error_message"] == "CommandFailed: no result within 3 s\nso far"
+        assert row(contract)["error_message"] == "CommandFailed: no result within 5 s\nso far"
 
     def test_a_command_that_cannot_run(self, as_agent: Program, create: Create, row: Read) -> None:
         contract = create("x")
