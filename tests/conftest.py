@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -60,8 +62,20 @@ class Project:
         return create_client(self.url, key, options=options)
 
 
+@contextmanager
+def local_stack(migrations: Path | None = None) -> Iterator[LocalStack]:
+    """An embedded Supabase in a folder of its own.
+
+    Not in pytest's: for root, Postgres runs as another user, and another run's start would close the
+    folders above to it.
+    """
+    with TemporaryDirectory(prefix="ehg-tasks-") as folder:
+        with LocalStack(folder, migrations=migrations, postgres_bin=versions.programs()) as stack:
+            yield stack
+
+
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project() -> Iterator[Project]:
     with ExitStack() as stack:
         if EXTERNAL:
             env = os.environ
@@ -75,9 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
                 env["SUPABASE_SERVICE_ROLE_KEY"],
             )
         else:
-            local = stack.enter_context(
-                LocalStack(tmp_path_factory.mktemp("stack"), postgres_bin=versions.programs())
-            )
+            local = stack.enter_context(local_stack())
             keys = local.keys
             project = Project(
                 local.url,
@@ -96,9 +108,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     """A server for databases of their own, beside the project."""
-    empty = tmp_path_factory.mktemp("no-migrations")
-    server = LocalStack(tmp_path_factory.mktemp("server"), migrations=empty, postgres_bin=versions.programs())
-    with server as stack:
+    with local_stack(migrations=tmp_path_factory.mktemp("no-migrations")) as stack:
         yield Databases(stack.superuser_url, stack.db_url)
 
 

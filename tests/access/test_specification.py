@@ -103,6 +103,10 @@ def test_a_contract_made_by_function_has_the_defaults_of_the_table(database: Con
         " values ('P', 'by table', 'o')"
     )
     database.execute("select public.create_task_contract('P', 'by function', 'o')")
+    database.execute(
+        "select public.create_task_contracts("
+        """'[{"parent_agent": "P", "target_agent": "in bulk", "objective": "o"}]')"""
+    )
     compared = [
         name for name, *_ in spec.COLUMNS if name not in {"id", "target_agent", "created_at", "updated_at"}
     ]
@@ -110,5 +114,5 @@ def test_a_contract_made_by_function_has_the_defaults_of_the_table(database: Con
         database,
         f"select {', '.join(compared)} from public.agent_task_contracts order by target_agent",
     )
-    assert len(found) == 2
-    assert found[0] == found[1]
+    assert len(found) == 3
+    assert found[0] == found[1] == found[2]
