@@ -69,9 +69,11 @@ def local_stack(migrations: Path | None = None) -> Iterator[LocalStack]:
     Not in pytest's: for root, Postgres runs as another user, and another run's start would close the
     folders above to it.
     """
-    with TemporaryDirectory(prefix="ehg-tasks-") as folder:
-        with LocalStack(folder, migrations=migrations, postgres_bin=versions.programs()) as stack:
-            yield stack
+    with (
+        TemporaryDirectory(prefix="ehg-tasks-") as folder,
+        LocalStack(folder, migrations=migrations, postgres_bin=versions.programs()) as stack,
+    ):
+        yield stack
 
 
 @pytest.fixture(scope="session")
