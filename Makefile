@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix docs check format clean
+.PHONY: help demo test test-matrix mutants mutants-quick prove bench docs check format expected clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,18 @@ test-matrix: test-postgres-18 test-postgres-17 test-postgres-15 ## The SQL and H
 test-postgres-%: $(VENV)/.installed
 	@[ $* != 15 ] || tests/versions/debian.sh
 	EHG_TASKS_POSTGRES=$* $(BIN)/python -m pytest -n 2 --dist loadfile $(VERSIONED)
+
+mutants: $(VENV)/.installed ## Break the rules one by one; writes docs/mutation-report.md.
+	$(BIN)/python -m tests.mutants --report docs/mutation-report.md
+
+mutants-quick: $(VENV)/.installed ## A sample of the mutants, for CI.
+	$(BIN)/python -m tests.mutants --quick
+
+prove: $(VENV)/.installed ## The lifecycle against its model, for a hundred thousand steps.
+	$(BIN)/python -m pytest tests/lifecycle/test_state_machine.py --hypothesis-profile=long
+
+bench: $(VENV)/.installed ## What a claim costs, as ratios.
+	$(BIN)/python bench/claims.py
 
 docs: $(VENV)/.installed ## Print the access matrix into docs/access-rules.md.
 	$(BIN)/python -m tests.access.render

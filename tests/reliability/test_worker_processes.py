@@ -189,6 +189,7 @@ def test_the_checking_process_ends_with_its_worker_and_not_before(start: Start, 
     os.kill(checker, signal.SIGKILL)
     [third] = make(agent, output_schema={"type": "object"})
     until(lambda: agent.outcome(third).status == "completed")
+    assert agent.outcome(third).retry_count == 0
     [checker] = children(process.popen.pid)
 
     process.popen.kill()
