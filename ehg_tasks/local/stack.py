@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
-import socket
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from pydantic import SecretStr
 
 from ehg_tasks import migrations as packaged
 from ehg_tasks.errors import LocalStackError
-from ehg_tasks.local import api
+from ehg_tasks.local import api, ports
+from ehg_tasks.local.folder import Folder
 from ehg_tasks.local.keys import Keys
 from ehg_tasks.local.postgres import Postgres
-from ehg_tasks.local.processes import START_SECONDS, STOP_SECONDS, PortTakenError, Processes
+from ehg_tasks.local.processes import PortTakenError, Processes
 from ehg_tasks.settings import Settings
 
 API_PORT, DB_PORT = 54321, 54322  # those of `supabase start`
@@ -68,7 +65,8 @@ class LocalStack:
         self.folder = Path(folder).absolute()
         self.progress = progress
         self._migrations = migrations
-        self._wanted = {"api_port": api_port, "db_port": db_port}
+        self._folder = Folder(self.folder)
+        self._api_port, self._db_port = api_port, db_port
         self._postgres_bin = postgres_bin
         self._processes: Processes | None = None
         self._lock = ExitStack()
@@ -93,11 +91,11 @@ class LocalStack:
             LocalStackError: there is no stack in the folder yet.
         """
         if self._keys is None:
-            if not self._file("stack.json").exists():
+            if not self._folder.keys.exists():
                 raise LocalStackError(
                     f"there is no stack in {self.folder}", hint="Start one: ehg-tasks local start."
                 )
-            self._keys = Keys.of(self._file("stack.json"))
+            self._keys = Keys.of(self._folder.keys)
         return self._keys
 
     @property
@@ -131,14 +129,8 @@ class LocalStack:
         return Settings(url=self.url, publishable_key=publishable, secret_key=secret)
 
     def running(self) -> dict[str, Any] | None:
-        """Process ids and ports of the running stack; None where it does not run (yet)."""
-        if not self._alive():
-            return None
-        try:
-            state: dict[str, Any] = json.loads(self._file("state.json").read_text())
-        except (OSError, ValueError):
-            return None
-        return state
+        """Process ids and port of the folder's running stack; None where it does not run (yet)."""
+        return self._folder.running()
 
     # --- what it does -----------------------------------------------------------------------------
 
@@ -151,13 +143,11 @@ class LocalStack:
         Raises:
             LocalStackError: with what to do about it.
         """
-        self._make_folder()
+        self._folder.make()
         with ExitStack() as held:
-            lock = held.enter_context(self._file("lock").open("ab"))
-            if not self._take(lock):
+            if not self._folder.take(held.enter_context(self._folder.lock.open("ab"))):
                 self._keys = None
                 return
-            self._file("state.json").unlink(missing_ok=True)
             attempts = 3
             while True:
                 try:
@@ -175,7 +165,7 @@ class LocalStack:
         if self._processes:
             self._processes.stop()
             self._processes = None
-            self._file("state.json").unlink(missing_ok=True)
+            self._folder.state.unlink(missing_ok=True)
             self._lock.close()
 
     def wait(self) -> None:
@@ -190,14 +180,14 @@ class LocalStack:
             LocalStackError: it does not end.
         """
         state = self.running()
-        if state is None and self._alive():
+        if state is None and self._folder.is_alive():
             raise LocalStackError("the stack is just starting", hint="Try again in a moment.")
         if state:
             os.kill(state["pid"], signal.SIGTERM)
-            self._wait_for_end(STOP_SECONDS)
-            self._file("state.json").unlink(missing_ok=True)
-        if self._data.exists():
-            self._postgres().stop_orphan()  # where the API died alone
+            self._folder.wait_for_end()
+            self._folder.state.unlink(missing_ok=True)
+        if self._folder.data.exists():
+            Postgres(self._folder.data, self._postgres_bin).stop_orphan()  # where the API died alone
         return state is not None
 
     def reset(self) -> None:
@@ -214,8 +204,8 @@ class LocalStack:
         ours = self._processes is not None
         self.stop()
         self.stop_running()
-        self._make_folder()
-        self._postgres().remove()
+        self._folder.make()
+        Postgres(self._folder.data, self._postgres_bin).remove()
         self.start(detach=state is not None)
         if not ours and state is None:
             self.stop()
@@ -225,22 +215,20 @@ class LocalStack:
     def _start(self, detach: bool) -> None:
         node, npm = api.node()
         server = api.installed(npm, self.progress)
-        keys = Keys.of(self._file("stack.json"))
-        postgres = self._postgres()
+        keys = Keys.of(self._folder.keys)
+        postgres = Postgres(self._folder.data, self._postgres_bin)
         postgres.stop_orphan()
-        for name in ("api_port", "db_port"):
-            setattr(keys, name, self._port(keys, name))
+        keys.api_port = ports.choose("api-port", self._api_port, keys.api_port, API_PORT)
+        keys.db_port = ports.choose("db-port", self._db_port, keys.db_port, DB_PORT)
         fresh = not postgres.initialised
         if fresh:
             self.progress("Making the database ...")
             postgres.initialise(keys)
-        keys.write(self._file("stack.json"))
+        keys.write(self._folder.keys)
 
-        logs = self._file("logs")
-        logs.mkdir(mode=0o700, exist_ok=True)
-        for log in logs.glob("*.log"):
+        for log in self._folder.logs.glob("*.log"):
             log.replace(log.with_suffix(".old"))
-        processes = Processes(node, server, logs, self._file("alive"))
+        processes = Processes(node, server, self._folder.logs, self._folder.alive)
         try:
             self.progress("Starting Postgres ...")
             postgres_pid = processes.start_postgres(postgres, keys.db_port)
@@ -262,115 +250,10 @@ class LocalStack:
                 "detached": detach,
                 "api_port": keys.api_port,
             }
-            self._file("state.json").write_text(json.dumps(state))
+            self._folder.state.write_text(json.dumps(state))
         except BaseException:
             processes.stop()
             raise
         self._keys = keys
         if not detach:
             self._processes = processes
-
-    @property
-    def _data(self) -> Path:
-        return self.folder / "postgres"
-
-    def _file(self, name: str) -> Path:
-        return self.folder / name
-
-    def _postgres(self) -> Postgres:
-        return Postgres(self._data, self._postgres_bin)
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self._file(".gitignore").exists():
-                self._file(".gitignore").write_text("*\n")
-            self._file("lock").touch(mode=0o600)
-            if not self._file("alive").exists():
-                os.mkfifo(self._file("alive"), mode=0o600)
-        except OSError as error:
-            raise LocalStackError(
-                f"cannot write to {self.folder}: {error.strerror}",
-                hint="Choose a folder that this user may write to (--dir).",
-            ) from None
-
-    def _alive(self) -> bool:
-        """Whether the folder's stack has a process: a named pipe opens for writing while somebody reads."""
-        try:
-            os.close(os.open(self._file("alive"), os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:
-            return False
-        return True
-
-    def _answers(self) -> bool:
-        """Whether the API answers; a process that was killed may still be on its way out."""
-        state = self.running()
-        if state is None:
-            return False
-        connection = HTTPConnection("127.0.0.1", state["api_port"], timeout=START_SECONDS)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    def _wait_for_end(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self._alive():
-            if time.monotonic() > deadline:
-                raise LocalStackError(f"the stack in {self.folder} does not end")
-            time.sleep(0.05)
-
-    def _take(self, lock: BinaryIO) -> bool:
-        """Take the lock, which a program holds while it starts a stack or has one of its own.
-
-        Returns:
-            False where a stack runs that can be joined, after waiting for one that is just starting.
-        """
-        deadline = time.monotonic() + 5 * START_SECONDS  # it may be installing the API
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if self._answers():
-                    return False
-            else:
-                state = self.running()
-                if state and state["detached"] and self._answers():
-                    return False
-                self._wait_for_end(STOP_SECONDS)  # of one whose program has just died
-                return True
-            if time.monotonic() > deadline:
-                raise LocalStackError(f"another program holds {self.folder} and does not get ready")
-            time.sleep(0.1)
-
-    def _port(self, keys: Keys, name: str) -> int:
-        wanted, last = self._wanted[name], getattr(keys, name)
-        if wanted is not None:
-            if not _is_free(wanted):
-                option = name.replace("_", "-")
-                raise LocalStackError(
-                    f"port {wanted} is taken", hint=f"Stop what uses it, or choose another with --{option}."
-                )
-            return wanted
-        usual = API_PORT if name == "api_port" else DB_PORT
-        return next((port for port in (last, usual) if port and _is_free(port)), None) or _any_free()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            return False
-    return True
-
-
-def _any_free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
