@@ -213,10 +213,10 @@ class LocalStack:
     # --- how --------------------------------------------------------------------------------------
 
     def _start(self, detach: bool) -> None:
+        postgres = Postgres(self._folder.data, self._postgres_bin)
         node, npm = api.node()
         server = api.installed(npm, self.progress)
         keys = Keys.of(self._folder.keys)
-        postgres = Postgres(self._folder.data, self._postgres_bin)
         postgres.stop_orphan()
         keys.api_port = ports.choose("api-port", self._api_port, keys.api_port, API_PORT)
         keys.db_port = ports.choose("db-port", self._db_port, keys.db_port, DB_PORT)
