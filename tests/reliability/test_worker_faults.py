@@ -248,3 +248,21 @@ def test_what_a_claim_without_an_answer_holds_is_released(
     assert (worker.counters.completed, worker.counters.released) == (0, 1)
     row = contract(database, contract_id)
     assert (row["status"], row["retry_count"], leases(database)) == ("pending", 0, [])
+
+
+def test_idle_means_that_nothing_runs_either(project: Project, agent: AgentTasks, proxy: Proxy) -> None:
+    """A handler may still hand work over."""
+    make(agent)
+    claims: list[str] = []
+    proxy.answered = claims.append
+    more: list[UUID] = []
+
+    def handler(_: Task) -> None:
+        if not more:
+            until(lambda: claims.count("claim_task_contract") == 2)  # the second found nothing
+            more.extend(make(agent))
+
+    worker = worker_behind(proxy, project, handler)
+    worker.run()
+    assert worker.counters.completed == 2
+    assert agent.outcome(more[0]).status == "completed"

@@ -13,8 +13,8 @@ from psycopg import Connection
 
 from ehg_tasks import AgentTasks, migrations
 from ehg_tasks.local import LocalStack
-from tests import versions
 from tests.access import specification as spec
+from tests.conftest import local_stack
 from tests.databases import Databases
 from tests.supabase_cli import SupabaseCLI
 
@@ -110,19 +110,19 @@ def test_pgtap_is_there_for_users(databases: Databases, migrated: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def with_cron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def with_cron() -> Iterator[LocalStack]:
     """A project with pg_cron, as hosted ones have it."""
-    stack = LocalStack(tmp_path_factory.mktemp("cron"), postgres_bin=versions.programs())
-    stack.start()
-    stack.stop()
-    with (stack.folder / "postgres" / "postgresql.auto.conf").open("a") as settings:
-        settings.write("shared_preload_libraries = 'pg_cron'\n")
-        settings.write("cron.database_name = 'postgres'\n")
-        settings.write("cron.use_background_workers = on\n")  # jobs then need no password of their own
-    with stack, psycopg.connect(stack.superuser_url, autocommit=True) as superuser:
-        superuser.execute("create extension pg_cron")
-        superuser.execute("grant usage on schema cron to postgres with grant option")
-        superuser.execute("grant all on all tables in schema cron to postgres")
+    with local_stack() as stack:
+        stack.stop()
+        with (stack.folder / "postgres" / "postgresql.auto.conf").open("a") as settings:
+            settings.write("shared_preload_libraries = 'pg_cron'\n")
+            settings.write("cron.database_name = 'postgres'\n")
+            settings.write("cron.use_background_workers = on\n")  # jobs then need no password of their own
+        stack.start()
+        with psycopg.connect(stack.superuser_url, autocommit=True) as superuser:
+            superuser.execute("create extension pg_cron")
+            superuser.execute("grant usage on schema cron to postgres with grant option")
+            superuser.execute("grant all on all tables in schema cron to postgres")
         yield stack
 
 
