@@ -117,6 +117,18 @@ def _named(rows: Iterable[Row]) -> Facts:
     return {row["name"]: _without(row, "name") for row in rows}
 
 
+def _constraints(rows: Iterable[Row]) -> Facts:
+    return {row["name"]: _without(row, "name") | {"definition": _plain(row)} for row in rows}
+
+
+def _plain(constraint: Row) -> str:
+    """A constraint's definition; a check's without casts and brackets, which a dump and restore move."""
+    text: str = constraint["definition"]
+    if constraint["type"] != "c":
+        return text
+    return re.sub(r"::(character varying|text)(\[\])?|[()]", "", text)
+
+
 def _columns(rows: Iterable[Row]) -> Facts:
     return {row["name"]: _without(row, "name", "description") for row in rows}
 
@@ -159,7 +171,7 @@ def _without(row: Row, *names: str) -> Row:
 
 _KINDS: dict[str, tuple[str, Callable[[Any], Facts]]] = {
     "columns": ("column", _columns),
-    "constraints": ("constraint", _named),
+    "constraints": ("constraint", _constraints),
     "indexes": ("index", _named),
     "row_level_security": ("row level security", _security),
     "policies": ("policy", _policies),

@@ -195,7 +195,7 @@ class Job:
                 await client.complete(task, output=output, result_summary=summary, execution_tokens=tokens)
                 self._end("completed", "completed")
             case Failure(message, retry, error):
-                answer = await client.fail(task, storable_text(message), retry=retry)
+                answer = await client.fail(task, message, retry=retry)
                 again = answer.status == ContractStatus.PENDING
                 text = f"{'failed, to be retried' if again else 'failed'}: {message}"
                 self._end("retried" if again else "failed", text, logging.WARNING, error)

@@ -57,9 +57,9 @@ class Failure:
         except Exception:  # noqa: BLE001 - somebody else's class, and a failure must be told anyway
             text = ""
         if isinstance(error, FinalFailure):
-            return cls(text or "the handler gave up", retry=False)
+            return cls(storable_text(text or "the handler gave up"), retry=False)
         kind = type(error).__name__
-        return cls(f"{kind}: {text}" if text else kind, error=error)
+        return cls(storable_text(f"{kind}: {text}" if text else kind), error=error)
 
 
 def storable_text(text: str) -> str:
