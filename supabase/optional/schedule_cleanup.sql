@@ -2,7 +2,8 @@
 --
 -- The tour. Claims take over expired leases of their own agent by themselves. This job does the
 -- same for agents that no longer claim, and cancels what waited for more than 24 hours. Run it
--- once per project as the owner of the migrations; running it again replaces the job.
+-- once per project as the owner of the migrations; running it again replaces the job. pg_cron keeps
+-- a row per run in cron.job_run_details, which is yours to prune.
 
 create extension if not exists pg_cron;
 
