@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.installed ## Agents check the documents of this folder, through a real Supabase API.
-	$(BIN)/ehg-tasks demo
+	$(BIN)/ehg-tasks demo --embedded
 
 test: $(VENV)/.installed ## All tests, on an embedded Supabase.
 	$(BIN)/python -m pytest -n 2 --dist loadfile

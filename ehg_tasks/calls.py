@@ -95,7 +95,8 @@ def uuid_text(name: str, value: UUID | str) -> str:
     try:
         return str(value if isinstance(value, UUID) else UUID(value))
     except (TypeError, ValueError, AttributeError):
-        raise BadArgument(f"{name} is not a UUID") from None
+        shown = f": {value[:60]!r}" if name.startswith("contract_id") and isinstance(value, str) else ""
+        raise BadArgument(f"{name} is not a UUID{shown}") from None
 
 
 # --- answers -----------------------------------------------------------------------------------

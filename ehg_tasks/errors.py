@@ -138,6 +138,8 @@ class ServerBusy(TemporaryError):
 class ConnectionFailed(TemporaryError):
     """No connection, or it broke before the answer; the server may have acted."""
 
+    advice = "Check SUPABASE_URL; the embedded Supabase is started by `ehg-tasks local start`."
+
 
 _BY_CODE: dict[str, type[TaskContractError]] = {
     "TC001": ContractNotFound,
@@ -183,6 +185,8 @@ def from_answer(
     """
     kind = _by_code(code) if code else None
     kind = kind or _by_status(status) or (TaskContractError if code else UnexpectedAnswer)
+    if kind is MigrationsMissing:
+        hint = None  # Postgres would look for type casts; what is missing is the function
     return kind(message, code=code, details=details, hint=hint, status=status)
 
 
@@ -236,7 +240,7 @@ def translate(error: Exception) -> TaskContractError | None:
         case httpx.TimeoutException():
             return ConnectionFailed("no answer within the client's timeout")
         case httpx.TransportError() | AuthRetryableError():
-            return ConnectionFailed(f"cannot reach the server: {error}".rstrip(": "))
+            return ConnectionFailed(f"cannot reach {_server(error)}: {error}".rstrip(": "))
         case AuthError():
             return AuthenticationFailed(str(error), code=error.code)
         case APIError():
@@ -246,6 +250,15 @@ def translate(error: Exception) -> TaskContractError | None:
         case httpx.HTTPError() | httpx.InvalidURL() | ValueError() | RecursionError():
             return UnexpectedAnswer("the answer cannot be read")
     return None
+
+
+def _server(error: Exception) -> str:
+    """Where a request went, as far as the error knows."""
+    try:
+        url = error.request.url  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return "the server"
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def one_line(error: Any) -> str:

@@ -49,7 +49,9 @@ class Settings(BaseModel):
         url, publishable, secret = map(found, (URL_NAMES, KEY_NAMES["publishable"], KEY_NAMES["secret"]))
         if url is None:
             raise SettingsError(
-                "SUPABASE_URL is not set", hint="Set it in the environment or in a .env file here."
+                "SUPABASE_URL is not set",
+                hint="Set it in the environment or in a .env file here; or start a Supabase of your own:"
+                " ehg-tasks local start, then ehg-tasks local env > .env.",
             )
         return cls(
             url=url,

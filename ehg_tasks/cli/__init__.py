@@ -18,6 +18,7 @@ app = typer.Typer(
     name="ehg-tasks",
     help="Agent task contracts on Supabase: work that one AI agent hands to another.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -54,7 +55,11 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Agent task contracts on Supabase: work that one AI agent hands to another."""
+    """Agent task contracts on Supabase: work that one AI agent hands to another.
+
+    Exit codes: 0 done, 1 other failures, 2 wrong command line, 3 settings, 4 key or permission, 5 no such
+    contract, 6 claim lost or status conflict, 7 bad argument, 8 try again later, 9 the embedded stack.
+    """
 
 
 def run() -> None:

@@ -24,11 +24,15 @@ def demo(
     directory: Annotated[
         Path, typer.Option("--dir", help="Folder of the embedded stack, where no project is set.")
     ] = Path(".ehg-tasks"),
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="On the embedded stack, whatever the environment names.")
+    ] = False,
 ) -> None:
     """Hand every Markdown file of a folder to checking agents and show what they find.
 
     Works on the project of SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY (environment or .env); where
-    neither is set, on an embedded Supabase that this command starts and stops.
+    neither is set, on an embedded Supabase that this command starts and stops. The contracts, the
+    results and the dashboard's user stay in the project.
     """
     from rich.console import Console
 
@@ -45,9 +49,9 @@ def demo(
         folder = samples_folder()
         documents = find_documents(folder)
 
-    if Settings.configured():
+    if not embedded and Settings.configured():
         settings = Settings.from_env()
-        console.print(f"Project: {settings.url}")
+        console.print(f"Project: {settings.url} (of SUPABASE_URL; its contracts and its user stay there)")
         _run(settings, folder, documents, workers, console)
         return
     from ehg_tasks.local import LocalStack

@@ -117,6 +117,9 @@ def describe(
 def verify(as_json: AsJson = False) -> None:
     """Compare the project with what this version expects.
 
+    The profile is `specified` where agents may write to the table itself, and `hardened` where they
+    work through the functions alone (supabase/optional/hardened.sql).
+
     Exit code 0: it matches; 1: it does not, and each difference is a line.
     """
     from ehg_tasks.verify import compare
@@ -137,6 +140,9 @@ def verify(as_json: AsJson = False) -> None:
         for difference in verdict.differences:
             typer.echo(plain(difference))
         count = len(verdict.differences)
-        say(f"{count} difference{'s' if count > 1 else ''} from this version ({verdict.profile} profile).")
+        say(
+            f"{count} difference{'s' if count > 1 else ''} from this version ({verdict.profile} profile)."
+            " Apply its migrations (supabase db push), and take away what is extra."
+        )
     if not verdict.matches:
         raise typer.Exit(1)

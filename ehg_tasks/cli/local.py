@@ -18,10 +18,10 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Option("--dir", help="The stack's folder.", show_default=True)]
 ApiPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port of the API [default: 54321 or a free one].")
+    int | None, typer.Option(min=1, max=65535, help="Port of the API (default: 54321 or a free one).")
 ]
 DbPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port of Postgres [default: 54322 or a free one].")
+    int | None, typer.Option(min=1, max=65535, help="Port of Postgres (default: 54322 or a free one).")
 ]
 DEFAULT = Path(".ehg-tasks")
 
@@ -76,7 +76,7 @@ def status(
     elif state:
         typer.echo(f"The stack runs at {stack.url} (process {state['pid']}, Postgres {state['postgres']}).")
     else:
-        typer.echo("The stack does not run. Start it: ehg-tasks local start.")
+        typer.echo(f"The stack in {directory} does not run. Start it: ehg-tasks local start.")
     sys.exit(0 if state else 1)
 
 

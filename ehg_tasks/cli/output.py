@@ -39,7 +39,8 @@ EXIT_CODES: list[tuple[type[errors.TaskContractError], int]] = [
 ]
 """1 is any other failure, 2 a wrong command line."""
 
-NARROWEST = 100  # columns of a terminal; narrower ones wrap, so that no id is ever cut
+NARROWEST = 80  # columns of a terminal; narrower ones wrap, so that no id is ever cut
+NARROW = 110  # below it, tables leave out what matters least
 WIDEST = 100_000  # of a file or a pipe: nothing is cut there
 
 
@@ -83,7 +84,7 @@ def value(found: Any) -> str:
             return "yes" if found else "no"
         case datetime():
             local = found.astimezone() if 1 < found.year < 9999 else found
-            return local.strftime("%Y-%m-%d %H:%M:%S")
+            return local.strftime("%Y-%m-%d %H:%M:%S %Z")
         case float():
             return f"{found:.1f}"
         case dict() | list():
@@ -133,19 +134,23 @@ def console() -> Console:
     return screen
 
 
+GIVE_WAY = {"AGENT", "PARENT", "TARGET", "OBJECTIVE"}  # names and texts; the rest is never cut
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = ()) -> Table:
-    """A table whose last column gives way where there is no room for it."""
+    """A table in which names and texts give way where there is no room for them."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in columns:
+    rows = list(rows)
+    for place, column in enumerate(columns):
         drawn.add_column(
             column,
             no_wrap=True,
             overflow="ellipsis",
-            min_width=36 if column == "ID" else None,
+            min_width=None if column in GIVE_WAY else max(len(column), *(len(row[place]) for row in rows), 1),
             justify="right" if column in numbers else "left",
         )
     for row in rows:

@@ -13,6 +13,7 @@ import typer
 
 from ehg_tasks.cli.arguments import ContractId
 from ehg_tasks.cli.output import (
+    NARROW,
     AsJson,
     brief,
     console,
@@ -117,7 +118,7 @@ def list_(
     created_after: After = None,
     created_before: Before = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
-    newest: Annotated[bool, typer.Option("--newest", help="The newest first [default: the oldest].")] = False,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first (default: the oldest).")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List contracts in the order of their creation."""
@@ -128,26 +129,33 @@ def list_(
     if as_json:
         print_json(found[:limit])
         return
+    if not found:
+        say("No contracts.")
+        return
     print_table(*_contracts(found[:limit]))
     if len(found) > limit:
         say(f"There are more than these {limit}: see --limit and the filters.")
 
 
+CONTRACT_COLUMNS = ("ID", "STATUS", "PRIO", "PARENT", "TARGET", "CREATED", "OBJECTIVE")
+
+
 def _contracts(contracts: list[TaskContract]) -> tuple[tuple[str, ...], list[tuple[str, ...]], set[str]]:
-    columns = ("ID", "STATUS", "PRIO", "PARENT", "TARGET", "CREATED", "OBJECTIVE")
-    rows: list[tuple[str, ...]] = [
-        (
-            str(c.id),
-            c.status,
-            str(c.priority),
-            brief(c.parent_agent, 50),
-            brief(c.target_agent, 50),
-            value(c.created_at),
-            brief(c.objective),
-        )
+    rows = [
+        {
+            "ID": str(c.id),
+            "STATUS": c.status,
+            "PRIO": str(c.priority),
+            "PARENT": brief(c.parent_agent, 50),
+            "TARGET": brief(c.target_agent, 50),
+            "CREATED": value(c.created_at)[5:16],
+            "OBJECTIVE": brief(c.objective),
+        }
         for c in contracts
     ]
-    return columns, rows, {"PRIO"}
+    left_out = {"PRIO", "PARENT"} if console().width < NARROW else set()
+    columns = tuple(name for name in CONTRACT_COLUMNS if name not in left_out)
+    return columns, [tuple(row[name] for name in columns) for row in rows], {"PRIO"}
 
 
 def count(
@@ -175,17 +183,23 @@ def show(contract_id: ContractId, as_json: AsJson = False) -> None:
 
 
 def stats(as_json: AsJson = False) -> None:
-    """Show figures of every target agent and status."""
+    """Show figures of every target agent and status.
+
+    IN 1 H: how many ended within the last hour. OLDEST: how long the oldest has been waiting. MEDIAN
+    and P95: from the claim to the end. BUDGET: of those that reported tokens.
+    """
     with reader() as client:
         figures = client.stats()
     if as_json:
         print_json(figures)
-    else:
+    elif figures:
         print_table(*_figures(figures))
+    else:
+        say("No contracts.")
 
 
 def _figures(figures: list[ContractStats]) -> tuple[tuple[str, ...], list[tuple[str, ...]], set[str]]:
-    columns = ("AGENT", "STATUS", "COUNT", "LAST HOUR", "OLDEST WAIT", "MEDIAN", "P95", "TOKENS", "BUDGET")
+    columns = ("AGENT", "STATUS", "COUNT", "IN 1 H", "OLDEST", "MEDIAN", "P95", "TOKENS", "BUDGET")
     rows: list[tuple[str, ...]] = [
         (
             brief(f.target_agent, 50),
@@ -215,7 +229,7 @@ def _duration(seconds: float | None) -> str:
 def watch(
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time between looks.")] = 2.0,
     times: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="End after so many looks [default: at Ctrl-C].")
+        int | None, typer.Option(min=1, metavar="N", help="End after so many looks (default: at Ctrl-C).")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest contracts.")] = 10,
     as_json: AsJson = False,

@@ -84,6 +84,8 @@ def create(
         "max_retries": max_retries,
         "created_by": created_by,
     }
+    if file is None and None in (parent, target, objective):
+        raise BadArgument("a contract needs --parent, --target and --objective, or comes with --file")
     given = {name: found for name, found in fields.items() if found is not None}
     new = [NewContract(**given)] if file is None else _from_file(file, given)
     with _agent() as agent:
@@ -162,7 +164,7 @@ def complete(
         str | None, typer.Option(metavar="UUID", help="An artifact that holds the output already.")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(metavar="UUID", help="Idempotency key [default: the claim token].")
+        str | None, typer.Option(metavar="UUID", help="Idempotency key (default: the claim token).")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -28,13 +28,16 @@ def work(
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="Of one run [default: the contract's timeout_minutes]."
+            min=0.1, metavar="SECONDS", help="Of one run (default: the contract's timeout_minutes)."
         ),
     ] = None,
     grace: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="For running commands, once asked to end.")
     ] = 30,
-    once: Annotated[bool, typer.Option("--once", help="End when no work is left.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="End when there is nothing to claim; retries that wait are left."),
+    ] = False,
 ) -> None:
     """Work on an agent's contracts with a program of yours (publishable key).
 

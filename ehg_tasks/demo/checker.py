@@ -13,7 +13,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from ehg_tasks import AgentTasks, Claim, ClaimLost, StatusConflict
+from ehg_tasks import AgentTasks, Claim, ClaimLost, StatusConflict, TaskContractError
 from ehg_tasks.demo.documents import check_document
 
 AGENT = "DOCMON"
@@ -76,9 +76,13 @@ def main() -> None:
         stop.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    with AgentTasks(url=os.environ["SUPABASE_URL"], key=os.environ["SUPABASE_PUBLISHABLE_KEY"]) as agent:
-        print("ready", flush=True)  # noqa: T201 - for the program that waits for it
-        work(agent, folder, session, stop)
+    try:
+        with AgentTasks(url=os.environ["SUPABASE_URL"], key=os.environ["SUPABASE_PUBLISHABLE_KEY"]) as agent:
+            print("ready", flush=True)  # noqa: T201 - for the program that waits for it
+            work(agent, folder, session, stop)
+    except TaskContractError as error:
+        if not stop.is_set():
+            sys.exit(f"a worker process ended: {error}")
 
 
 if __name__ == "__main__":

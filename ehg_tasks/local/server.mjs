@@ -137,6 +137,17 @@ async function makeAuthSchema({ database, authLogin }) {
   answer({ auth: true });
 }
 
+// The driver reads a null in an array as the text NULL, and cannot read one with bounds of its own.
+function parseUuids(text) {
+  const array = text.replace(/^(\[-?\d+:-?\d+\])+=/, "").replaceAll("{", "[").replaceAll("}", "]");
+  return JSON.parse(array.replaceAll("NULL", "null").replace(/[0-9a-f-]{36}/g, '"$&"'));
+}
+
+function serializeUuids(values) {
+  if (!Array.isArray(values)) return values;
+  return `{${values.map((value) => (value === null ? "NULL" : serializeUuids(value))).join(",")}}`;
+}
+
 async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecret, keys }) {
   const { App } = await import("@supabase/lite");
   const { createPostgresConnection } = await import("@supabase/lite/postgres");
@@ -150,6 +161,7 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
         onnotice: () => {},
         types: {
           timestamptz: { to: 1184, from: [1184], serialize: String, parse: isoTimestamp },
+          uuids: { to: 2951, from: [2951], serialize: serializeUuids, parse: parseUuids },
           json: { to: 114, from: [114], serialize: serializeJson, parse: JSON.parse },
           jsonb: { to: 3802, from: [3802], serialize: serializeJson, parse: JSON.parse },
         },
@@ -213,7 +225,8 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
     // What is no JWT would pass as no token at all; PostgREST refuses it.
     const token = /^bearer (.*)$/i.exec(context.req.header("Authorization") ?? "")?.[1];
     if (token === undefined || /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return next();
-    if (keys.some(({ key }) => key === token)) return next();
+    // A key stands here too, and whether it is known is told by what comes next.
+    if (token === context.req.header("apikey") || keys.some(({ key }) => key === token)) return next();
     return context.json({ code: "PGRST301", message: "The token is no JWT", details: null, hint: null }, 401);
   });
   hono.post("/rest/v1/rpc/:name", async (context) => {

@@ -157,6 +157,7 @@ class LocalStack:
                     attempts -= 1
                     if not attempts:
                         raise
+                    self.progress("A port was taken meanwhile: trying others ...")
             if not detach:
                 self._lock = held.pop_all()
 

@@ -82,7 +82,8 @@ class Shift:
         if self._stopping.done():
             self._stop_now()
         else:
-            self._log(logging.INFO, f"stopping; {len(self._jobs)} contracts are at work")
+            seconds = f"{self.options.grace_seconds:.0f} s"
+            self._log(logging.INFO, f"stopping; at work: {len(self._jobs)}, for {seconds} at most")
             self._stopping.set_result(None)
             self._grace = self.loop.call_later(self.options.grace_seconds, self._stop_now)
 

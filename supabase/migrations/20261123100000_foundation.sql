@@ -15,6 +15,10 @@
 -- not, and PostgreSQL itself opens every new function to PUBLIC; after revoke-then-grant all of
 -- them end alike. Your project's own default privileges are left as they are.
 --
+-- Every function fixes its search_path to pg_catalog, pg_temp and names all else with its schema.
+-- pg_temp stands there to be last: left out, a caller's temporary schema is searched first, for
+-- types too, and a domain named uuid in it would run its check with the rights of a definer.
+--
 -- Every migration here may be applied to an empty project, to a database that already holds the
 -- table and its rows, or twice.
 

@@ -78,7 +78,7 @@ create index if not exists idx_task_contracts_target on public.agent_task_contra
 create or replace function public.update_task_contracts_timestamp()
 returns trigger
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   new.updated_at = now();

@@ -64,7 +64,7 @@ create index if not exists idx_task_contracts_claim_order
 create or replace function ehg_tasks.check_size(p_what text, p_bytes integer, p_limit integer default 65536)
 returns void
 language plpgsql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_bytes > p_limit then
@@ -78,16 +78,42 @@ $$;
 revoke all on function ehg_tasks.check_size(text, integer, integer)
   from public, anon, authenticated, service_role;
 
+-- JSON that costs far more than its size: nested so deeply, or with numbers so long (1e131071 is
+-- 131,072 digits as text), that the readers of it would break. Checked before it is turned into text.
+create or replace function ehg_tasks.check_json(p_what text, p_json jsonb)
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_path_exists(p_json, 'strict $.**{65 to last}') then
+    raise exception using errcode = 'TC006', message = format('%s is nested more than 64 levels deep', p_what);
+  end if;
+  if exists (
+    select from jsonb_path_query(p_json, 'strict $.** ? (@.type() == "number")') as n (value)
+    where length(n.value::text) > 400
+  ) then
+    raise exception using
+      errcode = 'TC006', message = format('%s holds a number of more than 400 digits', p_what);
+  end if;
+end
+$$;
+comment on function ehg_tasks.check_json(text, jsonb) is
+  'Raises TC006 where JSON is nested more than 64 levels deep or holds a number of more than 400 digits.';
+revoke all on function ehg_tasks.check_json(text, jsonb) from public, anon, authenticated, service_role;
+
 create or replace function ehg_tasks.check_contract_sizes(p_contract public.agent_task_contracts)
 returns void
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform ehg_tasks.check_size('objective', octet_length(p_contract.objective));
   perform ehg_tasks.check_size('input_summary', octet_length(p_contract.input_summary));
   perform ehg_tasks.check_size('result_summary', octet_length(p_contract.result_summary));
   perform ehg_tasks.check_size('error_message', octet_length(p_contract.error_message));
+  perform ehg_tasks.check_json('constraints', p_contract.constraints);
+  perform ehg_tasks.check_json('output_schema', p_contract.output_schema);
   perform ehg_tasks.check_size('constraints', octet_length(p_contract.constraints::text));
   perform ehg_tasks.check_size('output_schema', octet_length(p_contract.output_schema::text));
   if cardinality(p_contract.input_artifacts) > 1000 then
@@ -108,7 +134,7 @@ revoke all on function ehg_tasks.check_contract_sizes(public.agent_task_contract
 create or replace function ehg_tasks.guard_anon_sizes()
 returns trigger
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform ehg_tasks.check_contract_sizes(new);
@@ -128,7 +154,7 @@ create or replace trigger trg_task_contracts_anon_sizes
 create or replace function ehg_tasks.guard_anon_rows()
 returns trigger
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if (select count(*) from (select from changed limit 2) as few) > 1 then

@@ -53,7 +53,7 @@ drop function if exists public.fn_complete_task_contract_idempotent(uuid, uuid, 
 create or replace function ehg_tasks.is_service_role()
 returns boolean
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select pg_has_role(
     coalesce(nullif(nullif(current_setting('role', true), 'none'), ''), session_user::text),
@@ -66,14 +66,14 @@ revoke all on function ehg_tasks.is_service_role() from public, anon, authentica
 create or replace function ehg_tasks.is_blank(p_text text)
 returns boolean
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select p_text is null or p_text !~ '\S' $$;
 revoke all on function ehg_tasks.is_blank(text) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.retry_wait(p_retry_count integer)
 returns interval
 language sql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select least(interval '5 seconds' * power(2, least(greatest(p_retry_count, 1), 20) - 1), interval '5 minutes')
 $$;
@@ -85,7 +85,7 @@ revoke all on function ehg_tasks.retry_wait(integer) from public, anon, authenti
 create or replace function ehg_tasks.default_contract()
 returns public.agent_task_contracts
 language plpgsql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_contract public.agent_task_contracts;
@@ -106,7 +106,7 @@ revoke all on function ehg_tasks.default_contract() from public, anon, authentic
 create or replace function ehg_tasks.lock_contract(p_contract_id uuid)
 returns public.agent_task_contracts
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_contract public.agent_task_contracts;
@@ -134,7 +134,7 @@ revoke all on function ehg_tasks.lock_contract(uuid) from public, anon, authenti
 create or replace function ehg_tasks.check_claim(p_contract public.agent_task_contracts, p_claim_token uuid)
 returns ehg_tasks.leases
 language plpgsql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lease ehg_tasks.leases;
@@ -168,7 +168,7 @@ revoke all on function ehg_tasks.check_claim(public.agent_task_contracts, uuid)
 create or replace function ehg_tasks.expire_leases(
   p_target_agent text, p_limit integer, out requeued_count integer, out failed_count integer)
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_locked uuid[];
@@ -208,7 +208,7 @@ revoke all on function ehg_tasks.expire_leases(text, integer)
 create or replace function ehg_tasks.end_attempts(
   p_contract_ids uuid[], p_error_message text, out requeued_count integer, out failed_count integer)
 language plpgsql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   with ended as (
@@ -240,7 +240,7 @@ revoke all on function ehg_tasks.end_attempts(uuid[], text) from public, anon, a
 create or replace function ehg_tasks.hand_back(p_lease ehg_tasks.leases, p_outcome text, p_not_before timestamptz)
 returns void
 language sql
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   delete from ehg_tasks.leases l where l.contract_id = p_lease.contract_id;
   insert into ehg_tasks.handbacks (contract_id, claim_token, outcome, not_before)
@@ -255,7 +255,7 @@ revoke all on function ehg_tasks.hand_back(ehg_tasks.leases, text, timestamptz)
 create or replace function ehg_tasks.as_json(p_text text)
 returns jsonb
 language plpgsql immutable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return p_text::jsonb;
@@ -272,7 +272,7 @@ revoke all on function ehg_tasks.as_json(text) from public, anon, authenticated,
 create or replace function ehg_tasks.create_task_contracts(p_contracts jsonb)
 returns table (contract_id uuid, contract_summary text, created boolean)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -303,6 +303,7 @@ begin
     if jsonb_typeof(v_item) <> 'object' then
       raise exception using errcode = 'TC005', message = 'a contract must be a JSON object';
     end if;
+    perform ehg_tasks.check_json('a contract', v_item);
     select string_agg(k.key, ', ' order by k.key) into v_fault
     from jsonb_object_keys(v_item) as k (key)
     where k.key not in (
@@ -385,7 +386,7 @@ grant execute on function ehg_tasks.create_task_contracts(jsonb) to anon, servic
 create or replace function public.create_task_contracts(p_contracts jsonb)
 returns table (contract_id uuid, contract_summary text, created boolean)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.create_task_contracts(p_contracts) $$;
 comment on function public.create_task_contracts(jsonb) is
   'Creates up to 1000 contracts, all or none. Each is an object with the parameters of create_task_contract without their p_.';
@@ -411,7 +412,7 @@ create or replace function public.create_task_contract(
   p_created_by text default 'system')
 returns table (contract_id uuid, contract_summary text, created boolean)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select * from ehg_tasks.create_task_contracts(jsonb_build_array(jsonb_build_object(
     'contract_id', p_contract_id, 'parent_agent', p_parent_agent, 'target_agent', p_target_agent,
@@ -444,7 +445,7 @@ returns table (
   expected_output_type text, output_schema jsonb, priority integer, max_retries integer,
   created_at timestamptz)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -511,7 +512,7 @@ begin
       contract_id, target_agent, request_key, agent_id, claimed_at, expires_at, attempt)
     select c.id, c.target_agent, p_request_key, p_agent_id, v_now,
            v_now + make_interval(mins => greatest(coalesce(c.timeout_minutes, 30), 1)),
-           coalesce(c.retry_count, 0) + 1
+           least(coalesce(c.retry_count, 0), 2147483646) + 1
     from public.agent_task_contracts c
     where c.id = any (v_ids)
     on conflict (contract_id) do update
@@ -547,7 +548,7 @@ returns table (
   expected_output_type text, output_schema jsonb, priority integer, max_retries integer,
   created_at timestamptz)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.claim_task_contract(p_target_agent, p_limit, p_request_key, p_agent_id) $$;
 comment on function public.claim_task_contract(text, integer, uuid, uuid) is
   'Claims up to p_limit (at most 100) pending contracts for an agent: highest priority first, then oldest; never one to two callers. A repeat with the same p_request_key returns the same claim.';
@@ -558,7 +559,7 @@ grant execute on function public.claim_task_contract(text, integer, uuid, uuid) 
 create or replace function ehg_tasks.renew_task_contract(p_contract_id uuid, p_claim_token uuid)
 returns table (contract_id uuid, lease_expires_at timestamptz, attempt integer)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -579,7 +580,7 @@ grant execute on function ehg_tasks.renew_task_contract(uuid, uuid) to anon, ser
 create or replace function public.renew_task_contract(p_contract_id uuid, p_claim_token uuid)
 returns table (contract_id uuid, lease_expires_at timestamptz, attempt integer)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.renew_task_contract(p_contract_id, p_claim_token) $$;
 comment on function public.renew_task_contract(uuid, uuid) is
   'The holder of a claim gets timeout_minutes from now.';
@@ -598,7 +599,7 @@ returns table (
   success boolean, message text, contract_id uuid, status text, was_duplicate boolean,
   output_artifact_id uuid)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -621,6 +622,7 @@ begin
   end if;
   perform ehg_tasks.check_size('p_result_summary', octet_length(p_result_summary));
   perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));
+  perform ehg_tasks.check_json('p_output', p_output);
   perform ehg_tasks.check_size('p_output', octet_length(p_output::text), 1048576);
 
   -- The same key again: the same answer, if it asks for the same.
@@ -704,7 +706,7 @@ returns table (
   success boolean, message text, contract_id uuid, status text, was_duplicate boolean,
   output_artifact_id uuid)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select * from ehg_tasks.complete_task_contract(
     p_contract_id, p_output_artifact_id, p_result_summary, p_execution_tokens, p_success,
@@ -731,7 +733,7 @@ create or replace function public.fn_complete_task_contract_idempotent(
   p_claim_token uuid default null)
 returns table (success boolean, was_duplicate boolean, message text, contract_id uuid)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select c.success, c.was_duplicate, c.message, c.contract_id
   from ehg_tasks.complete_task_contract(
@@ -755,7 +757,7 @@ returns table (
   contract_id uuid, status text, message text, retry_count integer, next_attempt_at timestamptz,
   was_duplicate boolean)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -810,7 +812,7 @@ returns table (
   contract_id uuid, status text, message text, retry_count integer, next_attempt_at timestamptz,
   was_duplicate boolean)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.fail_task_contract(p_contract_id, p_claim_token, p_error_message, p_retry) $$;
 comment on function public.fail_task_contract(uuid, uuid, text, boolean) is
   'Ends an attempt with an error: back to pending after a growing wait while retries are left, else (or with p_retry = false) failed.';
@@ -821,7 +823,7 @@ grant execute on function public.fail_task_contract(uuid, uuid, text, boolean) t
 create or replace function ehg_tasks.release_task_contract(p_contract_id uuid, p_claim_token uuid)
 returns table (contract_id uuid, status text, message text, was_duplicate boolean)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -845,7 +847,7 @@ grant execute on function ehg_tasks.release_task_contract(uuid, uuid) to anon, s
 create or replace function public.release_task_contract(p_contract_id uuid, p_claim_token uuid)
 returns table (contract_id uuid, status text, message text, was_duplicate boolean)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.release_task_contract(p_contract_id, p_claim_token) $$;
 comment on function public.release_task_contract(uuid, uuid) is
   'Gives a claim back unworked: pending again at once, no retry spent.';
@@ -855,7 +857,7 @@ grant execute on function public.release_task_contract(uuid, uuid) to anon, serv
 create or replace function ehg_tasks.cancel_task_contract(p_contract_id uuid, p_reason text)
 returns table (contract_id uuid, status text, message text, was_duplicate boolean)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -884,7 +886,7 @@ grant execute on function ehg_tasks.cancel_task_contract(uuid, text) to anon, se
 create or replace function public.cancel_task_contract(p_contract_id uuid, p_reason text default null)
 returns table (contract_id uuid, status text, message text, was_duplicate boolean)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.cancel_task_contract(p_contract_id, p_reason) $$;
 comment on function public.cancel_task_contract(uuid, text) is
   'Whoever knows the id may cancel what is not final. A worker learns of it at its next call.';
@@ -901,7 +903,7 @@ returns table (
   output jsonb, execution_tokens integer, retry_count integer, started_at timestamptz,
   completed_at timestamptz)
 language plpgsql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
@@ -933,7 +935,7 @@ returns table (
   output jsonb, execution_tokens integer, retry_count integer, started_at timestamptz,
   completed_at timestamptz)
 language sql stable security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.task_contract_outcomes(p_contract_ids) $$;
 comment on function public.task_contract_outcomes(uuid[]) is
   'Status and result of contracts whose ids the caller knows (1000 at most), in the order asked; unknown ids are left out.';
@@ -944,7 +946,7 @@ create or replace function ehg_tasks.task_contract_inputs(p_contract_id uuid, p_
 returns table (
   artifact_id uuid, type text, summary text, content_text text, token_count integer, created_at timestamptz)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -953,7 +955,11 @@ begin
   perform ehg_tasks.check_claim(v_contract, p_claim_token);
   return query
   select a.id, a.type, a.summary, a.content_text, a.token_count, a.created_at
-  from unnest(v_contract.input_artifacts) with ordinality as i (id, place)
+  from (
+    select u.id, min(u.place) as place
+    from unnest(v_contract.input_artifacts) with ordinality as u (id, place)
+    group by u.id
+  ) as i
   join public.agent_artifacts a on a.id = i.id
   order by i.place;
 end
@@ -965,10 +971,10 @@ create or replace function public.task_contract_inputs(p_contract_id uuid, p_cla
 returns table (
   artifact_id uuid, type text, summary text, content_text text, token_count integer, created_at timestamptz)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.task_contract_inputs(p_contract_id, p_claim_token) $$;
 comment on function public.task_contract_inputs(uuid, uuid) is
-  'The input artifacts of a contract, whole and in order, for the holder of the claim.';
+  'The input artifacts of a contract, whole, each once and in order, for the holder of the claim.';
 revoke all on function public.task_contract_inputs(uuid, uuid) from public, anon, authenticated, service_role;
 grant execute on function public.task_contract_inputs(uuid, uuid) to anon, service_role;
 
@@ -980,7 +986,7 @@ returns table (
   input_artifact_contents jsonb, constraints jsonb, expected_output_type text, output_schema jsonb,
   max_tokens integer, timeout_minutes integer, status text)
 language sql stable security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select c.id, c.parent_agent, c.target_agent, c.objective, c.input_summary,
          (

@@ -12,7 +12,7 @@ drop function if exists public.cleanup_stale_contracts();
 create or replace function ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes integer, p_limit integer)
 returns table (failed_count integer, cancelled_count integer, requeued_count integer)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -35,8 +35,9 @@ begin
     select c.id
     from public.agent_task_contracts c
     where c.status = 'in_progress'
+      -- The sum is on the clock's side: a row's time may be at the end of time.
       and coalesce(c.started_at, c.updated_at)
-          + make_interval(mins => greatest(coalesce(c.timeout_minutes, 30), 1)) <= clock_timestamp()
+          <= clock_timestamp() - make_interval(mins => greatest(coalesce(c.timeout_minutes, 30), 1))
       and not exists (select from ehg_tasks.leases l where l.contract_id = c.id)
     limit p_limit
     for update of c skip locked
@@ -84,7 +85,7 @@ create or replace function public.cleanup_stale_contracts(
   p_max_wait_minutes integer default 1440, p_limit integer default 1000)
 returns table (failed_count integer, cancelled_count integer, requeued_count integer)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit) $$;
 comment on function public.cleanup_stale_contracts(integer, integer) is
   'Expired claims go back to pending or to failed; contracts pending for longer than p_max_wait_minutes are cancelled. At most p_limit of each kind a call.';
@@ -95,7 +96,7 @@ grant execute on function public.cleanup_stale_contracts(integer, integer) to se
 create or replace function ehg_tasks.prune_task_contracts(p_older_than_days integer, p_limit integer)
 returns table (deleted_count integer)
 language plpgsql security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
@@ -107,7 +108,7 @@ begin
     select c.id
     from public.agent_task_contracts c
     where c.status in ('completed', 'failed', 'cancelled')
-      and coalesce(c.completed_at, c.updated_at) < clock_timestamp() - make_interval(days => p_older_than_days)
+      and coalesce(c.completed_at, c.updated_at) < clock_timestamp() - make_interval(days => least(p_older_than_days, 1000000))
     limit p_limit
     for update of c skip locked
   )
@@ -124,7 +125,7 @@ create or replace function public.prune_task_contracts(
   p_older_than_days integer default 30, p_limit integer default 1000)
 returns table (deleted_count integer)
 language sql security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.prune_task_contracts(p_older_than_days, p_limit) $$;
 comment on function public.prune_task_contracts(integer, integer) is
   'Deletes up to p_limit contracts that ended more than p_older_than_days days ago. Their artifacts stay.';
@@ -136,7 +137,7 @@ grant execute on function public.prune_task_contracts(integer, integer) to servi
 create or replace function ehg_tasks.describe_task_contracts()
 returns jsonb
 language sql stable security definer
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   with
   contracts as (
@@ -292,7 +293,7 @@ grant execute on function ehg_tasks.describe_task_contracts() to service_role;
 create or replace function public.describe_task_contracts()
 returns jsonb
 language sql stable security invoker
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$ select ehg_tasks.describe_task_contracts() $$;
 comment on function public.describe_task_contracts() is
   'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, grants to the API roles, row count.';

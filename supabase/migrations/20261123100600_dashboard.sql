@@ -2,7 +2,8 @@
 --
 -- The tour. One view, which runs with its reader's rights (security_invoker), so row level
 -- security on the table decides what is counted; and the table's place in the realtime
--- publication, in projects that have one.
+-- publication, in projects that have one. Seconds are differences of epochs, because a row written
+-- to the table directly may hold times whose difference is no interval.
 
 create or replace view public.task_contract_stats
 with (security_invoker = true)
@@ -13,12 +14,14 @@ select
   count(*)::integer as contracts,
   min(c.created_at) as oldest_created_at,
   case when c.status = 'pending'
-    then extract(epoch from clock_timestamp() - min(c.created_at))::double precision
+    then (extract(epoch from clock_timestamp()) - extract(epoch from min(c.created_at)))::double precision
   end as oldest_wait_seconds,
   count(*) filter (where c.completed_at > now() - interval '1 hour')::integer as finished_last_hour,
-  percentile_cont(0.5) within group (order by extract(epoch from c.completed_at - c.started_at)::double precision)
+  percentile_cont(0.5) within group (order by case when isfinite(c.completed_at) and isfinite(c.started_at)
+      then (extract(epoch from c.completed_at) - extract(epoch from c.started_at))::double precision end)
     as median_duration_seconds,
-  percentile_cont(0.95) within group (order by extract(epoch from c.completed_at - c.started_at)::double precision)
+  percentile_cont(0.95) within group (order by case when isfinite(c.completed_at) and isfinite(c.started_at)
+      then (extract(epoch from c.completed_at) - extract(epoch from c.started_at))::double precision end)
     as p95_duration_seconds,
   sum(c.execution_tokens)::bigint as execution_tokens,
   sum(c.max_tokens) filter (where c.execution_tokens is not null)::bigint as max_tokens

@@ -203,6 +203,7 @@ ENGINE_FUNCTIONS: Final[dict[str, Outcomes]] = {
     "as_json": CLOSED,
     "check_claim": CLOSED,
     "check_contract_sizes": CLOSED,
+    "check_json": CLOSED,
     "check_size": CLOSED,
     "default_contract": CLOSED,
     "end_attempts": CLOSED,

@@ -122,7 +122,10 @@ class TestVerify:
             database.execute("revoke select on public.agent_task_contracts from anon")
         difference = "extra grant: SELECT on public.agent_task_contracts to anon"
         assert (told.code, told.out) == (1, f"{difference}\n")
-        assert told.err == "1 difference from this version (specified profile).\n"
+        assert told.err == (
+            "1 difference from this version (specified profile)."
+            " Apply its migrations (supabase db push), and take away what is extra.\n"
+        )
         assert (as_json.code, json.loads(as_json.out)["differences"]) == (1, [difference])
 
 

@@ -13,6 +13,7 @@ ENDS = "lifecycle/test_fail_release_cancel.py"
 READ = "lifecycle/test_read.py"
 UPKEEP = "lifecycle/test_maintenance.py"
 SIZES = "access/test_guards.py"
+POISON = "reliability/test_poison.py"
 
 # function -> (name of the mutant, what stands there, what then stands there, the test that notices)
 EDITS: dict[str, list[tuple[str, str, str, str]]] = {
@@ -28,6 +29,7 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
         ("a missing id is no error", "if p_contract_id is null", "if false", ENDS),
     ],
     "create_task_contracts": [
+        ("contracts of any depth allowed", "perform ehg_tasks.check_json('a contract', v_item);", "", POISON),
         ("a thousand and one allowed", "v_count > 1000", "false", CREATE),
         ("an empty list allowed", "coalesce(v_count, 0) = 0", "false", CREATE),
         ("unknown fields allowed", "if v_fault is not null then\n      raise exception using errcode = 'TC005', message = format('unknown", "if false then\n      raise exception using errcode = 'TC005', message = format('unknown", CREATE),
@@ -61,7 +63,8 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
         ("expired claims of other agents taken too", "perform ehg_tasks.expire_leases(p_target_agent, p_limit);", "perform ehg_tasks.expire_leases(null, p_limit);", f"{CLAIM}::TestTakeOver"),
         ("clock_timestamp() turned into now()", "clock_timestamp()", "now()", CLAIM),
         ("a lease of no length", "greatest(coalesce(c.timeout_minutes, 30), 1)", "coalesce(c.timeout_minutes, 0)", CLAIM),
-        ("attempts not counted", "coalesce(c.retry_count, 0) + 1", "1", CLAIM),
+        ("attempts not counted", "least(coalesce(c.retry_count, 0), 2147483646) + 1", "1", CLAIM),
+        ("attempts counted over the end", "least(coalesce(c.retry_count, 0), 2147483646) + 1", "coalesce(c.retry_count, 0) + 1", POISON),
         ("an old token stays good", "claim_token = gen_random_uuid(),", "", CLAIM),
         ("the agent's id forgotten", "select c.id, c.target_agent, p_request_key, p_agent_id", "select c.id, c.target_agent, p_request_key, null::uuid", CLAIM),
     ],
@@ -92,6 +95,7 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
         ("another agent under the key allowed", "or (p_agent_id is not null and p_agent_id is distinct from v_contract.completed_by_agent_id)", "", f"{COMPLETE}::TestReplay"),
         ("a repeat is a refusal", "if v_contract.status in ('completed', 'failed')\n", "if false\n", f"{COMPLETE}::TestReplay"),
         ("the token is no key", "coalesce(p_idempotency_key, p_claim_token)", "p_idempotency_key", COMPLETE),
+        ("outputs of any depth allowed", "perform ehg_tasks.check_json('p_output', p_output);", "", POISON),
         ("large outputs allowed", "perform ehg_tasks.check_size('p_output', octet_length(p_output::text), 1048576);", "", COMPLETE),
         ("outputs of a megabyte refused", "1048576", "1048575", COMPLETE),
         ("large summaries allowed", "perform ehg_tasks.check_size('p_result_summary', octet_length(p_result_summary));", "", COMPLETE),
@@ -139,10 +143,11 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
         ("token not checked", "perform ehg_tasks.check_claim(v_contract, p_claim_token);", "", f"{READ}::TestInputs"),
         ("everybody's artifacts", "on a.id = i.id", "on true", f"{READ}::TestInputs"),
         ("in any order", "order by i.place", "order by i.place desc", f"{READ}::TestInputs"),
+        ("as often as named", "group by u.id", "group by u.id, u.place", POISON),
     ],
     "cleanup_stale_contracts": [
         ("expired claims left", "select * into v_leased from ehg_tasks.expire_leases(null, p_limit);", "select 0 as requeued_count, 0 as failed_count into v_leased;", UPKEEP),
-        ("running ones without a lease end", "<= clock_timestamp()\n      and not exists", "is not null\n      and not exists", UPKEEP),
+        ("running ones without a lease end", "<= clock_timestamp() - make_interval(mins => greatest(coalesce(c.timeout_minutes, 30), 1))", "is not null", UPKEEP),
         ("ones without a lease left", "where c.status = 'in_progress'\n", "where false\n", UPKEEP),
         ("young ones cancelled", "make_interval(mins => p_max_wait_minutes)", "make_interval()", UPKEEP),
         ("others than pending cancelled", "where c.status = 'pending'\n", "where c.status <> 'cancelled'\n", UPKEEP),
@@ -161,7 +166,13 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
         ("size checks removed", "p_bytes > p_limit", "false", SIZES),
         ("the largest allowed size refused", "p_bytes > p_limit", "p_bytes >= p_limit", COMPLETE),
     ],
+    "check_json": [
+        ("any depth allowed", "jsonb_path_exists(p_json, 'strict $.**{65 to last}')", "false", POISON),
+        ("any number allowed", "length(n.value::text) > 400", "false", POISON),
+    ],
     "check_contract_sizes": [
+        ("depth of constraints unchecked", "perform ehg_tasks.check_json('constraints', p_contract.constraints);", "", POISON),
+        ("depth of output_schema unchecked", "perform ehg_tasks.check_json('output_schema', p_contract.output_schema);", "", POISON),
         ("objective unchecked", "perform ehg_tasks.check_size('objective', octet_length(p_contract.objective));", "", SIZES),
         ("input_summary unchecked", "perform ehg_tasks.check_size('input_summary', octet_length(p_contract.input_summary));", "", SIZES),
         ("result_summary unchecked", "perform ehg_tasks.check_size('result_summary', octet_length(p_contract.result_summary));", "", SIZES),

@@ -252,7 +252,7 @@ def attributes() -> Iterator[Mutant]:
         )
         yield Mutant(
             f"search_path of {name} unset",
-            f"{FUNCTIONS}::test_every_search_path_is_empty",
+            f"{FUNCTIONS}::test_every_search_path_is_fixed",
             f"alter function {name} reset search_path",
         )
         yield Mutant(
@@ -260,6 +260,11 @@ def attributes() -> Iterator[Mutant]:
             f"{FUNCTIONS}::test_definers_stand_in_the_engine_alone",
             f"alter function public.{function}({arguments}) security definer",
         )
+    yield Mutant(
+        "search_path of the engine without pg_temp at its end",
+        "reliability/test_poison.py::test_a_caller_s_temporary_objects_are_not_those_of_the_engine",
+        "alter function ehg_tasks.create_task_contracts(jsonb) set search_path = ''",
+    )
     yield Mutant(
         "read_task_contract turned definer",
         CALL,

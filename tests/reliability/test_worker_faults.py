@@ -205,7 +205,7 @@ def test_a_worker_waits_for_a_server_that_is_away(
     ran = Ran()
     worker = worker_behind(proxy, project, ran)
     thread = in_thread(worker)
-    until(lambda: caplog.text.count("cannot claim: cannot reach the server") >= 2)
+    until(lambda: caplog.text.count("cannot claim: cannot reach http://127.0.0.1") >= 2)
     proxy.come_back()
     thread.join(60)
     assert ran.counts == {contract_id: 1}
