@@ -134,23 +134,23 @@ def console() -> Console:
     return screen
 
 
-GIVE_WAY = {"AGENT", "PARENT", "TARGET", "OBJECTIVE"}  # names and texts; the rest is never cut
+GIVES_WAY = "OBJECTIVE"  # the column that gets the room which the others leave; they are never cut
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = ()) -> Table:
-    """A table in which names and texts give way where there is no room for them."""
+    """A table in which the objective gives way where there is no room for it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    rows = list(rows)
-    for place, column in enumerate(columns):
+    drawn.expand = GIVES_WAY in columns and console().width < WIDEST
+    for column in columns:
         drawn.add_column(
             column,
             no_wrap=True,
             overflow="ellipsis",
-            min_width=None if column in GIVE_WAY else max(len(column), *(len(row[place]) for row in rows), 1),
+            ratio=1 if drawn.expand and column == GIVES_WAY else None,
             justify="right" if column in numbers else "left",
         )
     for row in rows:

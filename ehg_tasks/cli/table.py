@@ -14,6 +14,7 @@ import typer
 from ehg_tasks.cli.arguments import ContractId
 from ehg_tasks.cli.output import (
     NARROW,
+    WIDEST,
     AsJson,
     brief,
     console,
@@ -141,19 +142,22 @@ CONTRACT_COLUMNS = ("ID", "STATUS", "PRIO", "PARENT", "TARGET", "CREATED", "OBJE
 
 
 def _contracts(contracts: list[TaskContract]) -> tuple[tuple[str, ...], list[tuple[str, ...]], set[str]]:
+    width = console().width
+    narrow = width < NARROW
+    longest = 10 if narrow else 16 if width < WIDEST else 50  # of a name
     rows = [
         {
             "ID": str(c.id),
             "STATUS": c.status,
             "PRIO": str(c.priority),
-            "PARENT": brief(c.parent_agent, 50),
-            "TARGET": brief(c.target_agent, 50),
+            "PARENT": brief(c.parent_agent, longest),
+            "TARGET": brief(c.target_agent, longest),
             "CREATED": value(c.created_at)[5:16],
             "OBJECTIVE": brief(c.objective),
         }
         for c in contracts
     ]
-    left_out = {"PRIO", "PARENT"} if console().width < NARROW else set()
+    left_out = {"PRIO", "PARENT"} if narrow else set()
     columns = tuple(name for name in CONTRACT_COLUMNS if name not in left_out)
     return columns, [tuple(row[name] for name in columns) for row in rows], {"PRIO"}
 
@@ -198,11 +202,15 @@ def stats(as_json: AsJson = False) -> None:
         say("No contracts.")
 
 
+FIGURE_COLUMNS = ("AGENT", "STATUS", "COUNT", "IN 1 H", "OLDEST", "MEDIAN", "P95", "TOKENS", "BUDGET")
+
+
 def _figures(figures: list[ContractStats]) -> tuple[tuple[str, ...], list[tuple[str, ...]], set[str]]:
-    columns = ("AGENT", "STATUS", "COUNT", "IN 1 H", "OLDEST", "MEDIAN", "P95", "TOKENS", "BUDGET")
+    width = console().width
+    columns = FIGURE_COLUMNS[:-2] if width < NARROW else FIGURE_COLUMNS
     rows: list[tuple[str, ...]] = [
         (
-            brief(f.target_agent, 50),
+            brief(f.target_agent, 20 if width < WIDEST else 50),
             f.status,
             str(f.contracts),
             str(f.finished_last_hour),
@@ -211,7 +219,7 @@ def _figures(figures: list[ContractStats]) -> tuple[tuple[str, ...], list[tuple[
             _duration(f.p95_duration_seconds),
             value(f.execution_tokens),
             value(f.max_tokens),
-        )
+        )[: len(columns)]
         for f in figures
     ]
     return columns, rows, set(columns[2:])

@@ -369,6 +369,18 @@ class TestBackendJobs:
         assert len(backend.describe()["columns"]) == 28
 
 
+def test_nulls_among_the_input_artifacts_hide_no_row(
+    backend: BackendTasks, agent: AgentTasks, database: Connection[Any]
+) -> None:
+    database.execute(
+        "insert into public.agent_task_contracts (parent_agent, target_agent, objective, input_artifacts)"
+        " values ('P', 'T', 'o', array[null, '00000000-0000-4000-8000-000000000001']::uuid[])"
+    )
+    [row] = backend.list()
+    [claim] = agent.claim("T")
+    assert row.input_artifacts == claim.input_artifacts == [UUID("00000000-0000-4000-8000-000000000001")]
+
+
 def test_a_closed_client_says_so(project: Project) -> None:
     agent = AgentTasks(url=project.url, key=project.publishable_key)
     agent.close()

@@ -158,16 +158,3 @@ def test_a_caller_s_temporary_objects_are_not_those_of_the_engine(
     connection.execute("reset session authorization")
     owners = connection.execute("select who from pg_temp.seen where who <> 'anon'").fetchall()
     assert owners == []
-
-
-def test_nulls_among_the_input_artifacts_come_back_over_the_api(
-    service: Caller, backend: Any, agent: Any, database: Database
-) -> None:
-    database.execute(
-        "insert into public.agent_task_contracts (parent_agent, target_agent, objective, input_artifacts)"
-        " values ('P', 'T', 'o', array[null, '00000000-0000-4000-8000-000000000001']::uuid[])"
-    )
-    [row] = backend.list()
-    [claim] = agent.claim("T")
-    assert row.input_artifacts == claim.input_artifacts
-    assert [str(found) for found in row.input_artifacts] == ["00000000-0000-4000-8000-000000000001"]
