@@ -158,7 +158,7 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "prune_task_contracts": [
         ("open contracts deleted", "c.status in ('completed', 'failed', 'cancelled')", "true", UPKEEP),
-        ("young ones deleted", "make_interval(days => p_older_than_days)", "make_interval()", UPKEEP),
+        ("young ones deleted", "make_interval(days => least(p_older_than_days, 1000000))", "make_interval()", UPKEEP),
         ("no batches", "limit p_limit", "", UPKEEP),
         ("bad arguments allowed", "p_older_than_days is null or p_older_than_days < 0 or p_limit is null or p_limit < 1", "false", UPKEEP),
     ],
