@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from ehg_tasks import migrations
+from ehg_tasks import BackendTasks, migrations
 from ehg_tasks.local import LocalStack
+from ehg_tasks.verify import compare
 from tests.supabase_cli import SupabaseCLI
 
 VERSIONS = [path.name.partition("_")[0] for path in migrations.migrations()]
@@ -41,6 +44,19 @@ def test_it_applies_the_migrations_and_lists_them(supabase_cli: SupabaseCLI, tmp
                 " where oid = 'public.agent_task_contracts'::regclass"
             ).fetchall()
         assert owner == ("postgres",)
+
+
+def test_the_way_that_the_readme_tells(supabase_cli: SupabaseCLI, tmp_path: Path) -> None:
+    """Exported, pushed by the CLI, verified: in a folder that is no checkout of this project."""
+    empty = tmp_path / "none"
+    empty.mkdir()
+    export = [sys.executable, "-m", "ehg_tasks", "migrations", "export", str(tmp_path / "supabase")]
+    subprocess.run(export, check=True, capture_output=True)
+    with LocalStack(tmp_path / "stack", migrations=empty) as stack:
+        supabase_cli.run("db", "push", f"--remote={stack.db_url}", workdir=tmp_path)
+    # The API reads the catalog when it starts.
+    with LocalStack(tmp_path / "stack", migrations=empty) as stack, BackendTasks(stack.settings()) as backend:
+        assert compare(backend.describe()).differences == ()
 
 
 def test_it_sees_what_the_stack_applied_as_applied(supabase_cli: SupabaseCLI, tmp_path: Path) -> None:
