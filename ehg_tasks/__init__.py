@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ehg_tasks.async_clients import AsyncAgentTasks, AsyncBackendTasks, AsyncDashboardTasks
-    from ehg_tasks.clients import AgentTasks, BackendTasks, DashboardTasks
+    from ehg_tasks._async import AsyncAgentTasks, AsyncBackendTasks, AsyncDashboardTasks
+    from ehg_tasks._sync import AgentTasks, BackendTasks, DashboardTasks
     from ehg_tasks.errors import (
         AccessDenied,
         AuthenticationFailed,
@@ -48,12 +48,13 @@ if TYPE_CHECKING:
         InputArtifact,
         InputPreview,
         Lease,
-        NewContract,
         Outcome,
+        PruneReport,
         StatusChange,
         TaskContract,
     )
-    from ehg_tasks.settings import Settings
+    from ehg_tasks.new_contract import NewContract, NewContractFields
+    from ehg_tasks.settings import Connection, Settings
     from ehg_tasks.worker.tasks import AsyncTask, FinalFailure, Result, Task
     from ehg_tasks.worker.worker import Worker, WorkerCounters
 
@@ -74,6 +75,7 @@ __all__ = [
     "ClaimLost",
     "CleanupReport",
     "Completion",
+    "Connection",
     "ConnectionFailed",
     "ContractNotFound",
     "ContractStats",
@@ -91,7 +93,9 @@ __all__ = [
     "LocalStackError",
     "MigrationsMissing",
     "NewContract",
+    "NewContractFields",
     "Outcome",
+    "PruneReport",
     "Result",
     "ServerBusy",
     "Settings",
@@ -109,18 +113,18 @@ __all__ = [
     "__version__",
 ]
 
-# Imported when a name is first used: supabase-py takes a second, and who asks for the version, for
-# `--help` or for an error's class does not need it.
-_MODULES = ("errors", "settings", "models", "clients", "async_clients", "worker")
+# Imported when a name is first used: supabase-py takes a second to import, and `--help`, the version or
+# an exception class does not need it.
+_MODULES = ("errors", "settings", "new_contract", "models", "_sync", "_async", "worker")
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
         for module in _MODULES:
-            found = getattr(import_module(f"{__name__}.{module}"), name, None)
-            if found is not None:
-                globals()[name] = found
-                return found
+            value = getattr(import_module(f"{__name__}.{module}"), name, None)
+            if value is not None:
+                globals()[name] = value
+                return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,30 +1,31 @@
 """Everything that can go wrong, as one tree.
 
     TaskContractError
-    ├── SettingsError          the URL or a key is missing, wrong, or of the wrong kind
-    ├── LocalStackError        the embedded Supabase cannot do what was asked
+    ├── SettingsError          the URL or a key is missing, malformed, or of the wrong kind
+    ├── LocalStackError        the embedded Supabase cannot do what it was told to
     ├── ContractNotFound       TC001  there is no such contract
-    ├── ClaimLost              TC002  the claim ran out, was handed back, or no token was shown
+    ├── ClaimLost              TC002  the lease expired, the claim was given back, or there was no token
     ├── StatusConflict         TC003  the contract's status does not allow this
     ├── IdempotencyConflict    TC004  the key was used for something else
-    ├── BadArgument            TC005  an argument is out of its range, or not of its type
-    ├── TooLarge               TC006  a text, a JSON value or a batch is over its limit
+    ├── BadArgument            TC005  an argument is out of range, or not of its type
+    ├── TooLarge               TC006, HTTP 413  a text, a JSON value or a batch is over its limit
     ├── InvalidData            22…, 23…  the table refuses the values (unknown sd_id, bad number, …)
-    ├── AccessDenied           42501, 21000  this role may not do this
-    ├── AuthenticationFailed   HTTP 401, PGRST30x  the key, token or password is not accepted
-    ├── MigrationsMissing      PGRST20x  the project lacks a function, table or column
-    ├── UnexpectedAnswer       what came back is not an answer of this API
+    ├── AccessDenied           42501, 21000, HTTP 403  this role may not do this
+    ├── AuthenticationFailed   PGRST30…, HTTP 401  the key, token or password is not accepted
+    ├── MigrationsMissing      PGRST20…, 42P01, 42703, 42883  the project lacks a function, table or column
+    ├── UnexpectedAnswer       the answer is not one of this API's
     └── TemporaryError         try again: `retryable` is true
-        ├── ServerBusy         57014, 55P03, 40…, 53…, HTTP 429, 502-504
-        └── ConnectionFailed   no connection, or it broke before the answer
+        ├── ServerBusy         57014, 57P…, 55P03, 40…, 53…, 08…, PGRST00…, HTTP 408, 429, 502-504, 520-530
+        └── ConnectionFailed   there was no connection, or it broke before the answer
 
-No message holds a key, a token or a password.
+No message contains a key, a token or a password.
 """
 
-# ruff: noqa: N818  (named for what happened, as httpx names its own)
+# ruff: noqa: N818  (exceptions are named for what happened, as in httpx)
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -32,19 +33,21 @@ if TYPE_CHECKING:
 
 
 class TaskContractError(Exception):
-    """A call that did not do what was asked.
+    """A call failed.
 
     Attributes:
-        message: what happened, in the server's words where it said something.
-        code: SQLSTATE, PGRST code or the auth server's code; None where no server was involved.
-        details: more about the failing value, where the server gave it.
+        message: what happened, in the server's words if it gave any.
+        code: SQLSTATE, PGRST code or the auth server's code; None if no server was involved.
+        details: more about the failing value, if the server gave it.
         hint: what to do about it.
-        status: HTTP status of the answer; None where there was none.
+        status: HTTP status of the answer; None if there was no answer.
         retryable: whether the same call may succeed later (a property of the class).
     """
 
     retryable: ClassVar[bool] = False
-    advice: ClassVar[str | None] = None  # the hint where the server gives none
+    advice: ClassVar[str | None] = None  # the hint if the server gives none
+    codes: ClassVar[tuple[str, ...]] = ()  # the codes that mean this error, or how they begin
+    statuses: ClassVar[Collection[int]] = ()  # the HTTP statuses that mean this error if no code does
 
     def __init__(
         self,
@@ -70,63 +73,85 @@ class TaskContractError(Exception):
 
 
 class SettingsError(TaskContractError):
-    """The URL or a key is missing, wrong, or of the wrong kind."""
+    """The URL or a key is missing, malformed, or of the wrong kind."""
 
 
 class LocalStackError(TaskContractError):
-    """The embedded Supabase cannot do what was asked."""
+    """The embedded Supabase cannot do what it was told to."""
 
 
 class ContractNotFound(TaskContractError):
     """There is no such contract."""
 
+    codes = ("TC001",)
+
 
 class ClaimLost(TaskContractError):
-    """The claim ran out, was handed back, or no token was shown; drop the work."""
+    """The lease expired, the claim was given back, or there was no token. Drop the work."""
+
+    codes = ("TC002",)
 
 
 class StatusConflict(TaskContractError):
     """The contract's status does not allow this."""
 
+    codes = ("TC003",)
+
 
 class IdempotencyConflict(TaskContractError):
     """The key was used for something else."""
 
+    codes = ("TC004",)
+
 
 class BadArgument(TaskContractError):
-    """An argument is out of its range, or not of its type."""
+    """An argument is out of range, or not of its type."""
+
+    codes = ("TC005",)
 
 
 class TooLarge(TaskContractError):
     """A text, a JSON value or a batch is over its limit."""
 
+    codes = ("TC006",)
+    statuses = (413,)
+
 
 class InvalidData(TaskContractError):
     """The table refuses the values."""
+
+    codes = ("22", "23")
 
 
 class AccessDenied(TaskContractError):
     """This role may not do this."""
 
+    codes = ("42501", "21000")
+    statuses = (403,)
+
 
 class AuthenticationFailed(TaskContractError):
     """The key, token or password is not accepted."""
+
+    codes = ("PGRST30",)
+    statuses = (401,)
 
 
 class MigrationsMissing(TaskContractError):
     """The project lacks a function, table or column of this version."""
 
     advice = "Apply the migrations of this version to the project (supabase db push)."
+    codes = ("PGRST20", "42P01", "42703", "42883")
 
 
 class UnexpectedAnswer(TaskContractError):
-    """What came back is not an answer of this API."""
+    """The answer is not one of this API's."""
 
-    advice = "Check that SUPABASE_URL is the project's URL and that its migrations fit this version."
+    advice = "Check that SUPABASE_URL is the project's URL and that its migrations match this version."
 
 
 class TemporaryError(TaskContractError):
-    """Something that passes: the same call may succeed later."""
+    """A problem that passes: the same call may succeed later."""
 
     retryable = True
 
@@ -134,41 +159,17 @@ class TemporaryError(TaskContractError):
 class ServerBusy(TemporaryError):
     """The server is overloaded, restarting, or gave up after its time limit."""
 
+    codes = ("57014", "57P", "55P03", "40", "53", "08", "PGRST00")
+    statuses = (408, 429, 502, 503, 504, *range(520, 531))
+
 
 class ConnectionFailed(TemporaryError):
-    """No connection, or it broke before the answer; the server may have acted."""
+    """There was no connection, or it broke before the answer; the server may have acted."""
 
-    advice = "Check SUPABASE_URL; the embedded Supabase is started by `ehg-tasks local start`."
+    advice = "Check SUPABASE_URL. To start the embedded Supabase, run: ehg-tasks local start."
 
 
-_BY_CODE: dict[str, type[TaskContractError]] = {
-    "TC001": ContractNotFound,
-    "TC002": ClaimLost,
-    "TC003": StatusConflict,
-    "TC004": IdempotencyConflict,
-    "TC005": BadArgument,
-    "TC006": TooLarge,
-    "42501": AccessDenied,
-    "21000": AccessDenied,
-    "42P01": MigrationsMissing,
-    "42703": MigrationsMissing,
-    "42883": MigrationsMissing,
-    "PGRST301": AuthenticationFailed,
-    "PGRST302": AuthenticationFailed,
-    "PGRST303": AuthenticationFailed,
-    "55P03": ServerBusy,
-    "57014": ServerBusy,
-}
-_BY_CLASS: tuple[tuple[str, type[TaskContractError]], ...] = (
-    ("22", InvalidData),
-    ("23", InvalidData),
-    ("08", ServerBusy),
-    ("40", ServerBusy),
-    ("53", ServerBusy),
-    ("57P", ServerBusy),
-    ("PGRST00", ServerBusy),  # PostgREST has no connection to the database
-    ("PGRST20", MigrationsMissing),
-)
+_KINDS = (*TaskContractError.__subclasses__(), *TemporaryError.__subclasses__())
 
 
 def from_answer(
@@ -179,29 +180,27 @@ def from_answer(
     details: str | None = None,
     hint: str | None = None,
 ) -> TaskContractError:
-    """The exception for an error that the server put into words.
+    """The exception for an error that the server described.
 
-    The code decides before the status: PostgREST answers an agent's refused read with 401 and 42501.
+    The code takes precedence over the status: PostgREST answers an agent's refused read with 401 and 42501.
     """
     kind = _by_code(code) if code else None
     kind = kind or _by_status(status) or (TaskContractError if code else UnexpectedAnswer)
     if kind is MigrationsMissing:
-        hint = None  # Postgres would look for type casts; what is missing is the function
+        hint = None  # Postgres suggests type casts, but the function is missing
     return kind(message, code=code, details=details, hint=hint, status=status)
 
 
 def _by_code(code: str) -> type[TaskContractError] | None:
-    return _BY_CODE.get(code) or next((cls for prefix, cls in _BY_CLASS if code.startswith(prefix)), None)
+    return next((kind for kind in _KINDS if code.startswith(kind.codes)), None)
 
 
 def _by_status(status: int) -> type[TaskContractError] | None:
-    if status in (408, 429, 502, 503, 504) or 520 <= status <= 530:
-        return ServerBusy
-    return {401: AuthenticationFailed, 403: AccessDenied, 413: TooLarge}.get(status)
+    return next((kind for kind in _KINDS if status in kind.statuses), None)
 
 
 def from_response(response: httpx.Response) -> TaskContractError:
-    """The exception for an HTTP answer that is no success; its body must have been read."""
+    """The exception for an HTTP answer that is not a success; its body must have been read."""
     status = response.status_code
     try:
         body = response.json()
@@ -218,15 +217,15 @@ def from_response(response: httpx.Response) -> TaskContractError:
 
 
 def _text(body: Any, *names: str) -> str | None:
-    """The first of these fields that holds a text."""
+    """The first of these fields that is a string and not empty."""
     if not isinstance(body, dict):
         return None
     return next((body[name] for name in names if isinstance(body.get(name), str) and body[name]), None)
 
 
 def translate(error: Exception) -> TaskContractError | None:
-    """The exception of this tree for one of a library below us; None for one that is not theirs."""
-    # Imported here, because this module is imported where start-up time counts.
+    """The exception of this tree for an exception of a library that we use; None for any other."""
+    # Imported here, because the command line imports this module at its start.
     import httpx
     import pydantic
     from postgrest import APIError
@@ -235,7 +234,7 @@ def translate(error: Exception) -> TaskContractError | None:
     match error:
         case TaskContractError():
             return error
-        case httpx.LocalProtocolError():  # its text quotes the header, and so the key
+        case httpx.LocalProtocolError():  # its message quotes the header, and so the key
             return ConnectionFailed("the request could not be written")
         case httpx.TimeoutException():
             return ConnectionFailed("no answer within the client's timeout")
@@ -246,14 +245,14 @@ def translate(error: Exception) -> TaskContractError | None:
         case APIError():
             return UnexpectedAnswer(error.message or "the answer is empty", code=error.code)
         case pydantic.ValidationError():
-            return UnexpectedAnswer(f"the answer has another shape than expected: {one_line(error)}")
+            return UnexpectedAnswer(f"the answer does not have the expected shape: {one_line(error)}")
         case httpx.HTTPError() | httpx.InvalidURL() | ValueError() | RecursionError():
             return UnexpectedAnswer("the answer cannot be read")
     return None
 
 
 def _server(error: Exception) -> str:
-    """Where a request went, as far as the error knows."""
+    """Where a request was sent, if the error says so."""
     try:
         url = error.request.url  # type: ignore[attr-defined]
     except (AttributeError, RuntimeError):
@@ -262,7 +261,7 @@ def _server(error: Exception) -> str:
 
 
 def one_line(error: Any) -> str:
-    """The first faults of a pydantic `ValidationError` in a line, without the values."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}" for fault in faults[:3]]
-    return "; ".join(lines) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+    """The first three problems of a pydantic `ValidationError` in one line, without the values."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems[:3]]
+    return "; ".join(lines) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")

@@ -6,7 +6,8 @@ import base64
 import ipaddress
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -17,8 +18,8 @@ from ehg_tasks.errors import SettingsError
 
 KeyKind = Literal["publishable", "secret", "user token", "unknown"]
 
-URL_NAMES = ("SUPABASE_URL",)
-KEY_NAMES: dict[KeyKind, tuple[str, ...]] = {
+URL_NAME = "SUPABASE_URL"
+KEY_NAMES: dict[KeyKind, tuple[str, str]] = {
     "publishable": ("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY"),
     "secret": ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
 }
@@ -26,7 +27,7 @@ _ROLES: dict[str, KeyKind] = {"anon": "publishable", "service_role": "secret", "
 
 
 class Settings(BaseModel):
-    """A project's URL and the keys that this program holds; a program needs the keys of its roles only."""
+    """A project's URL and the keys that this program has. A program needs only the keys of its roles."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,21 +39,21 @@ class Settings(BaseModel):
     def from_env(cls, *, dotenv: bool = True) -> Self:
         """Read SUPABASE_URL, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SECRET_KEY.
 
-        The legacy names SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY count where the new ones are
-        not set. The environment goes before the current folder's `.env`, which `dotenv=False` leaves
-        unread. The environment of the process is not changed.
+        The legacy names SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY are used where the new ones are
+        not set. The environment takes precedence over `.env` in the current folder, which
+        `dotenv=False` ignores. The environment of the process is not changed.
 
         Raises:
-            SettingsError: there is no SUPABASE_URL, or `.env` cannot be read.
+            SettingsError: SUPABASE_URL is not set, or `.env` cannot be read.
         """
-        found = _given(dotenv)
-        url, publishable, secret = map(found, (URL_NAMES, KEY_NAMES["publishable"], KEY_NAMES["secret"]))
+        url = variable(URL_NAME, dotenv=dotenv)
         if url is None:
             raise SettingsError(
                 "SUPABASE_URL is not set",
-                hint="Set it in the environment or in a .env file here; or start a Supabase of your own:"
+                hint="Set it in the environment or in a .env file here. To start a Supabase of your own, run:"
                 " ehg-tasks local start, then ehg-tasks local env > .env.",
             )
+        publishable, secret = (variable(*KEY_NAMES[kind], dotenv=dotenv) for kind in KEY_NAMES)
         return cls(
             url=url,
             publishable_key=SecretStr(publishable) if publishable else None,
@@ -66,43 +67,79 @@ class Settings(BaseModel):
         Raises:
             SettingsError: `.env` cannot be read.
         """
-        return any(map(_given(dotenv=True), (URL_NAMES, *KEY_NAMES.values())))
+        names = [URL_NAME, *(name for names in KEY_NAMES.values() for name in names)]
+        return variable(*names) is not None
 
     def key(self, kind: Literal["publishable", "secret"]) -> SecretStr:
         """The key of this kind.
 
         Raises:
-            SettingsError: there is none.
+            SettingsError: it is not set.
         """
         key = self.publishable_key if kind == "publishable" else self.secret_key
         if key is None:
             name, legacy = KEY_NAMES[kind]
             raise SettingsError(
-                f"no {kind} key is given", hint=f"Set {name} (or {legacy}) in the environment or in .env."
+                f"there is no {kind} key", hint=f"Set {name} (or {legacy}) in the environment or in .env."
             )
         return key
 
 
-def variable(*names: str) -> str | None:
-    """The first of these variables that the environment or `.env` sets.
+@dataclass(frozen=True)
+class Connection:
+    """How a client reaches its project.
+
+    Attributes:
+        url: the project's URL.
+        key: the key of the client's role.
+        timeout: how long one attempt of a call waits for an answer, in seconds.
+        retries: how many attempts may follow the first.
+    """
+
+    url: str
+    key: str = field(repr=False)
+    timeout: float
+    retries: int
+
+    @classmethod
+    def of(
+        cls,
+        client: str,
+        kind: KeyKind,
+        settings: Settings | None,
+        url: str | None,
+        key: str | None,
+        timeout: float,
+        retries: int,
+    ) -> Self:
+        """The connection of a client, by the name of its class, that works with keys of one kind.
+
+        Raises:
+            SettingsError: the URL or the key is missing, malformed, or of another kind.
+        """
+        if settings is not None:
+            if url is not None or key is not None:
+                raise SettingsError(f"{client} takes settings, or url and key, but not both")
+            url = settings.url
+            key = settings.key("secret" if kind == "secret" else "publishable").get_secret_value()
+        if url is None or key is None:
+            hint = f"Pass Settings, or url and key, or use {client}.from_env()."
+            raise SettingsError(f"{client} needs {'a URL' if url is None else 'a key'}", hint=hint)
+        check_key(key, kind, client)
+        return cls(check_url(url), key, timeout, retries)
+
+
+def variable(*names: str, dotenv: bool = True) -> str | None:
+    """The first of these variables that the environment, or else `.env`, sets.
 
     Raises:
         SettingsError: `.env` cannot be read.
     """
-    return _given(dotenv=True)(names)
-
-
-def _given(dotenv: bool) -> Callable[[tuple[str, ...]], str | None]:
-    """A finder of the first of some variables that is set."""
     sources: list[Mapping[str, str | None]] = [os.environ]
     if dotenv:
         sources.append(_read_dotenv(Path(".env")))
-
-    def first(names: tuple[str, ...]) -> str | None:
-        values = (source.get(name) for source in sources for name in names)
-        return next((value.strip() for value in values if value and value.strip()), None)
-
-    return first
+    values = (source.get(name) for source in sources for name in names)
+    return next((value.strip() for value in values if value and value.strip()), None)
 
 
 def _read_dotenv(path: Path) -> Mapping[str, str | None]:
@@ -117,9 +154,9 @@ def _read_dotenv(path: Path) -> Mapping[str, str | None]:
 
 
 def key_kind(key: str) -> KeyKind:
-    """What a key or token opens, by its form alone; whether it is genuine only the server knows.
+    """The kind of a key or token, by its form alone. Whether it is genuine, only the server knows.
 
-    New keys tell by their prefix, legacy keys and users' access tokens by the role in the JWT.
+    New keys are known by their prefix; legacy keys and users' access tokens by the role in the JWT.
     """
     if key.startswith("sb_publishable_"):
         return "publishable"
@@ -136,26 +173,26 @@ def key_kind(key: str) -> KeyKind:
     return _ROLES.get(role, "unknown") if isinstance(role, str) else "unknown"
 
 
-def check_key(key: str, wanted: KeyKind, user: str) -> None:
-    """Refuse a key of another kind than `user` (the name of a client) works with.
+def check_key(key: str, expected: KeyKind, client: str) -> None:
+    """Refuse a key of another kind than `client` (the name of a class) works with.
 
     Raises:
-        SettingsError: in words, without the key.
+        SettingsError: the message does not contain the key.
     """
-    # A line break in a key would end up, key and all, in the HTTP library's complaint about it.
-    found = key_kind(key) if key.isascii() and key.isprintable() and " " not in key else "unknown"
-    if found == wanted:
+    # A line break in a key would end up, key and all, in an error message of the HTTP library.
+    kind = key_kind(key) if key.isascii() and key.isprintable() and " " not in key else "unknown"
+    if kind == expected:
         return
-    article = {"unknown": "something that is no Supabase key"}.get(found, f"a {found}{_noun(found)}")
-    names = KEY_NAMES.get(wanted)
-    hint = f"Use the project's {wanted} key ({names[0]})." if names else "Sign in and use the access token."
-    if found == "secret":
+    given = "something that is not a Supabase key" if kind == "unknown" else f"a {_noun(kind)}"
+    names = KEY_NAMES.get(expected)
+    hint = f"Use the project's {expected} key ({names[0]})." if names else "Sign in and use the access token."
+    if kind == "secret":
         hint += " A secret key opens everything: keep it out of agents and browsers."
-    raise SettingsError(f"{user} works with a {wanted}{_noun(wanted)}, and was given {article}", hint=hint)
+    raise SettingsError(f"{client} needs a {_noun(expected)}, but was given {given}", hint=hint)
 
 
 def _noun(kind: KeyKind) -> str:
-    return "" if kind == "user token" else " key"
+    return kind if kind == "user token" else f"{kind} key"
 
 
 def is_loopback(host: str) -> bool:
@@ -170,8 +207,8 @@ def check_url(url: str) -> str:
     """The project's URL, without a slash at its end.
 
     Raises:
-        SettingsError: it is no http(s) URL, holds a password or a query, is the address of one API of
-            the project, or would send keys unencrypted over a network.
+        SettingsError: it is not an http(s) URL, contains a password or a query, is the address of one of
+            the project's APIs, or would send keys unencrypted over a network.
     """
     example = "It looks like https://abcdefgh.supabase.co or http://127.0.0.1:54321."
     try:
@@ -182,7 +219,9 @@ def check_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
         raise SettingsError("SUPABASE_URL is not an http(s) URL", hint=example)
     if parts.username is not None or parts.query or parts.fragment:
-        raise SettingsError("SUPABASE_URL must hold no user name, password, query or fragment", hint=example)
+        raise SettingsError(
+            "SUPABASE_URL must not contain a user name, password, query or fragment", hint=example
+        )
     if parts.path.rstrip("/").endswith(("/rest/v1", "/auth/v1")):
         raise SettingsError("SUPABASE_URL must end before /rest/v1 or /auth/v1", hint=example)
     if parts.scheme == "http" and not is_loopback(host):

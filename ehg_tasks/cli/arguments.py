@@ -34,8 +34,8 @@ def held(contract_id: str, token: str) -> ClaimHandle:
     """The claim of these two texts."""
     from uuid import UUID
 
-    from ehg_tasks.calls import uuid_text
     from ehg_tasks.models import ClaimHandle
+    from ehg_tasks.values import uuid_text
 
     return ClaimHandle(
         contract_id=UUID(uuid_text("ID", contract_id)), claim_token=UUID(uuid_text("--token", token))

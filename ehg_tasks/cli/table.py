@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ehg_tasks import BackendTasks, ContractStats, DashboardTasks, TaskContract
-    from ehg_tasks.queries import ContractFilters
+    from ehg_tasks.pages import ContractFilters
 
 Status = Annotated[
     str | None,

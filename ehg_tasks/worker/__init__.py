@@ -1,12 +1,12 @@
-"""A worker: claims an agent's contracts, runs a handler on each, and records what comes of it.
+"""A worker: claims an agent's contracts, runs a handler on each, and records the outcome.
 
     def draw(task: Task) -> dict[str, str]:
         return {"page": f"<h1>{task.objective}</h1>"}
 
     Worker(AgentTasks.from_env(), "DESIGN", draw, concurrency=8).run()
 
-What a handler returns completes the contract, once it fits the contract's `output_schema`; what it
-raises fails the attempt. Leases are renewed meanwhile. SIGTERM and SIGINT drain the worker.
+What a handler returns completes the contract, if it matches the contract's `output_schema`; an exception
+fails the attempt. Leases are renewed in the meantime. SIGTERM and SIGINT drain the worker.
 """
 
 from __future__ import annotations

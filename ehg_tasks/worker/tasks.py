@@ -1,4 +1,4 @@
-"""What a handler gets, and what it may give back."""
+"""What a handler gets, and what it may return."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from uuid import UUID
 
 from pydantic import Field, PrivateAttr
 
-from ehg_tasks.async_clients import AsyncAgentTasks
+from ehg_tasks._async import AsyncAgentTasks
 from ehg_tasks.errors import ClaimLost
 from ehg_tasks.models import Claim, InputArtifact
 
-MESSAGE_BYTES = 65536  # what the server takes in a message or a summary
+MESSAGE_BYTES = 65536  # the server's limit for a message or a summary
 
 
-class FinalFailure(Exception):  # noqa: N818 - named for what happened, as the package's own errors
+class FinalFailure(Exception):  # noqa: N818 - named for what happened, like the package's own exceptions
     """Raised by a handler: the attempt failed, and another one would not help."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a handler returns where there is more to tell than the output.
+    """What a handler returns if it has more to report than the output.
 
     Attributes:
-        output: any JSON value, 1 MiB at most; None where there is no output.
-        summary: a line for people; cut at 64 KiB.
-        execution_tokens: what the work took, in tokens.
+        output: any JSON value, at most 1 MiB; None for no output.
+        summary: the result in words; cut at 64 KiB.
+        execution_tokens: how many tokens the work took.
     """
 
     output: Any = None
@@ -40,9 +40,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """An attempt that failed; `retry` tells whether another one may help.
+    """An attempt that failed.
 
-    `error` is what nobody foresaw, so that its traceback is logged.
+    Attributes:
+        message: why.
+        retry: whether another attempt may help.
+        error: an exception that nobody expected, so that its traceback is logged.
     """
 
     message: str
@@ -51,10 +54,10 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """The failure that an exception stands for."""
+        """The failure that an exception of a handler means."""
         try:
             text = str(error).strip()
-        except Exception:  # noqa: BLE001 - somebody else's class, and a failure must be told anyway
+        except Exception:  # noqa: BLE001 - a class of the handler's, and its failure must be reported anyway
             text = ""
         if isinstance(error, FinalFailure):
             return cls(storable_text(text or "the handler gave up"), retry=False)
@@ -63,52 +66,59 @@ class Failure:
 
 
 def storable_text(text: str) -> str:
-    """The text as far as the server takes it: 64 KiB of UTF-8, without NUL."""
+    """The text as the server accepts it: at most 64 KiB of UTF-8, without NUL."""
     data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
     return data[:MESSAGE_BYTES].decode("utf-8", "ignore")
 
 
+def lease_length(timeout_minutes: int | None) -> float:
+    """How long a lease lasts, in seconds; the rule of the SQL function of this name."""
+    return 60.0 * max(30 if timeout_minutes is None else timeout_minutes, 1)
+
+
+class HeldLease:
+    """The worker's side of a task: how long its lease runs, and whether the work is still wanted.
+
+    Args:
+        claim: the claimed contract.
+        since: when the claim was sent, in seconds of the monotonic clock. The server's lease began no
+            earlier.
+    """
+
+    def __init__(self, claim: Claim, since: float) -> None:
+        self.seconds = lease_length(claim.timeout_minutes)
+        self.cancelled = threading.Event()
+        self.renewed(since)
+
+    def renewed(self, since: float) -> None:
+        """Note a renewal that was sent at `since`."""
+        self.deadline = since + self.seconds
+
+
 class _Task(Claim):
-    """A claimed contract at work. `model_dump` gives the contract, without the claim token."""
+    """A claimed contract at work. `model_dump` returns the contract without the claim token."""
 
     claim_token: UUID = Field(repr=False, exclude=True)
     _client: AsyncAgentTasks = PrivateAttr()
-    _deadline: float = PrivateAttr()
-    _cancelled: threading.Event = PrivateAttr(default_factory=threading.Event)
-
-    @classmethod
-    def _begin(cls, claim: Claim, client: AsyncAgentTasks, since: float) -> Self:
-        """The task of a claim that was asked for at `since` (seconds of the monotonic clock)."""
-        task = cls.model_construct(**dict(claim))
-        task._client = client
-        task._renewed(since)
-        return task
-
-    def _renewed(self, since: float) -> None:
-        """Count the lease from the moment its call was sent: the server's began no earlier."""
-        self._deadline = since + self.lease_seconds
-
-    def _cancel(self) -> None:
-        """Let the handler know that its work is no longer wanted."""
-        self._cancelled.set()
+    _lease: HeldLease = PrivateAttr()
 
     @property
     def lease_seconds(self) -> float:
-        """How long the claim and each renewal last, in seconds; the server's rule."""
-        return 60.0 * max(30 if self.timeout_minutes is None else self.timeout_minutes, 1)
+        """How long the lease and each renewal last, in seconds."""
+        return self._lease.seconds
 
     @property
     def seconds_left(self) -> float:
-        """How long the lease still runs, in seconds. The worker renews it in time, so it goes up again.
+        """How long the lease still runs, in seconds. It grows again when the worker renews the lease.
 
         Measured by this machine's monotonic clock: its wall clock may differ from the database's.
         """
-        return max(0.0, self._deadline - time.monotonic())
+        return max(0.0, self._lease.deadline - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
         """Whether the work is no longer wanted: the lease is lost, or the worker must stop now."""
-        return self._cancelled.is_set()
+        return self._lease.cancelled.is_set()
 
     async def _inputs(self) -> list[InputArtifact]:
         if self.cancelled:
@@ -117,9 +127,9 @@ class _Task(Claim):
 
 
 class AsyncTask(_Task):
-    """A claimed contract, as an `async def` handler gets it. Where it is cancelled, so is the handler.
+    """A claimed contract, as an `async def` handler gets it. When it is cancelled, so is the handler.
 
-    The handler shares the worker's event loop: what blocks for long belongs into a thread.
+    The handler shares the worker's event loop: run code that blocks in a thread.
     """
 
     async def inputs(self) -> list[InputArtifact]:
@@ -130,7 +140,7 @@ class AsyncTask(_Task):
 class Task(_Task):
     """A claimed contract, as a `def` handler gets it, in a thread of its own.
 
-    A thread cannot be stopped from outside: a handler that takes long looks at `cancelled` now and then.
+    A thread cannot be stopped from outside: a handler that takes long should check `cancelled`.
     """
 
     _loop: asyncio.AbstractEventLoop = PrivateAttr(default_factory=asyncio.get_running_loop)
@@ -142,9 +152,18 @@ class Task(_Task):
         return asyncio.run_coroutine_threadsafe(self._inputs(), self._loop).result()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for so long, or until the task is cancelled; returns whether it is."""
-        return self._cancelled.wait(seconds)
+        """Sleep for so many seconds, or until the task is cancelled; returns whether it is."""
+        return self._lease.cancelled.wait(seconds)
 
 
 Handler = Callable[[Task], Any] | Callable[[AsyncTask], Awaitable[Any]]
 """Returns the output, a JSON value, or a `Result`."""
+
+
+def start_task(
+    claim: Claim, client: AsyncAgentTasks, lease: HeldLease, *, is_async: bool
+) -> Task | AsyncTask:
+    """The task of a claim, for an async or a sync handler."""
+    task = (AsyncTask if is_async else Task).model_construct(**dict(claim))
+    task._client, task._lease = client, lease
+    return task

@@ -1,4 +1,4 @@
-"""What a worker tells about itself: log records, and OpenTelemetry spans where its API is installed."""
+"""What a worker reports: log records, and OpenTelemetry spans if that API is installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def log(
     seconds: float | None = None,
     error: BaseException | None = None,
 ) -> None:
-    """Write a record that always has `contract_id`, `agent`, `attempt` and `seconds`."""
+    """Write a log record that has `contract_id`, `agent`, `attempt` and `seconds`."""
     extra = {
         "contract_id": str(claim.contract_id) if claim else None,
         "agent": agent,
@@ -36,7 +36,7 @@ def log(
 
 @contextmanager
 def task_span(claim: Claim) -> Iterator[Callable[[Failure], None]]:
-    """A span `task_contract` around a handler; call what it gives to note a failure."""
+    """A span `task_contract` around a handler. It yields a function that notes a failure."""
     if not _SPANS:
         yield lambda _: None
         return

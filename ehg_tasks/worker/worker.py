@@ -1,4 +1,4 @@
-"""`Worker`: its options, how it is run, and how it is stopped."""
+"""`Worker`: its arguments, how it is run, and how it is stopped."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from uuid import UUID, uuid4
 
-from ehg_tasks.async_clients import AsyncAgentTasks
-from ehg_tasks.clients import AgentTasks
+from ehg_tasks._async import AsyncAgentTasks
+from ehg_tasks._sync import AgentTasks
 from ehg_tasks.errors import BadArgument
-from ehg_tasks.worker.schemas import require_jsonschema
-from ehg_tasks.worker.shift import Options, Shift
+from ehg_tasks.worker.options import Options
+from ehg_tasks.worker.output_check import require_jsonschema
+from ehg_tasks.worker.run import Run
 from ehg_tasks.worker.tasks import Handler
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -23,16 +24,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True)
 class WorkerCounters:
-    """What became of a worker's claims so far. `claimed` is the sum of all the others.
+    """How a worker's claims have ended so far. `claimed` is the sum of all the others.
 
     Attributes:
-        claimed: contracts received.
+        claimed: contracts claimed.
         completed: results recorded.
-        failed: attempts that failed, and with them their contracts.
-        retried: attempts that failed, and whose contracts wait for another one.
+        failed: attempts that failed for good.
+        retried: attempts that failed and will be retried.
         released: claims given back unworked or unfinished.
-        lost: leases that somebody else ended, and results that nobody took.
-        running: all others.
+        lost: leases lost, and outcomes that could not be recorded.
+        running: contracts being worked on.
     """
 
     claimed: int
@@ -47,25 +48,26 @@ class WorkerCounters:
 class Worker:
     """Works on the contracts of one target agent until it is stopped.
 
-    It opens a connection of its own to the agent's project. Logs go to the logger `ehg_tasks.worker`;
-    each record has `contract_id`, `agent`, `attempt` and `seconds` (None where they do not apply).
+    It opens its own connection to the agent's project. It logs to `ehg_tasks.worker`; each record has
+    `contract_id`, `agent`, `attempt` and `seconds` (None where they do not apply).
 
     Args:
-        agent: whose project, key, timeout and retries to use.
-        target_agent: whose contracts to work on.
-        handler: does the work; `def` (in a thread) or `async def`. See `Task` and `AsyncTask`.
-        concurrency: how many contracts at once; also how many a claim call may bring (100 at most).
-        poll_seconds: the wait after a claim that found little; doubles up to `max_poll_seconds` while
-            there is nothing, and is shortened at random so that workers do not poll in step.
+        agent: the client whose project, key, timeout and retries to use.
+        target_agent: the agent whose contracts to work on.
+        handler: does the work; `def` (runs in a thread) or `async def`. See `Task` and `AsyncTask`.
+        concurrency: how many contracts to work on at once, and to claim in one call (at most 100).
+        poll_seconds: the wait after a claim call that returned fewer contracts than there are free slots,
+            in seconds. It doubles up to `max_poll_seconds` while there are none, and is shortened at
+            random so that workers do not poll in step.
         max_poll_seconds: the longest wait, in seconds.
-        grace_seconds: how long handlers may go on once the worker is stopped; then they are cancelled
-            and their contracts released.
-        renew_every: seconds between renewals of a lease; by default a third of its length.
-        agent_id: kept with what this worker finishes; by default a new one.
+        grace_seconds: how long handlers may continue once the worker is stopped, in seconds; then they
+            are cancelled and their contracts released.
+        renew_every: seconds between renewals of a lease. Default: a third of its length.
+        agent_id: stored with what this worker finishes. Default: a new one.
         until_idle: end when nothing is left to claim and nothing runs, instead of waiting for more.
 
     Raises:
-        BadArgument: an option is out of its range.
+        BadArgument: an argument is out of range.
         SettingsError: the extra `worker` is not installed.
     """
 
@@ -87,7 +89,7 @@ class Worker:
         if concurrency < 1 or poll_seconds <= 0 or (renew_every is not None and renew_every <= 0):
             raise BadArgument("concurrency, poll_seconds and renew_every must be more than 0")
         if grace_seconds < 0:
-            raise BadArgument("grace_seconds must not be less than 0")
+            raise BadArgument("grace_seconds must be at least 0")
         self.agent_id = agent_id or uuid4()
         self._agent = agent
         self._options = Options(
@@ -105,62 +107,58 @@ class Worker:
         )
         self._counts = {field.name: 0 for field in fields(WorkerCounters) if field.name != "running"}
         self._lock = threading.RLock()  # stop() may be called by a signal handler, in the middle of run()
-        self._shift: Shift | None = None
+        self._run: Run | None = None
         self._stops = 0  # 1: drain; 2: at once
 
     @property
     def counters(self) -> WorkerCounters:
-        """What became of the claims so far; may be read from any thread."""
+        """How the claims have ended so far; may be read from any thread."""
         counts = self._counts.copy()
         return WorkerCounters(**counts, running=2 * counts["claimed"] - sum(counts.values()))
 
     def run(self) -> None:
-        """Work until stopped; in the main thread SIGTERM and SIGINT do that, the second one at once.
+        """Work until stopped. In the main thread, SIGTERM and SIGINT drain the worker; a second one stops
+        it at once.
 
         Raises:
             SettingsError, AuthenticationFailed, AccessDenied, MigrationsMissing, BadArgument: the
-                project or the options do not allow this work; what ran was drained.
+                project or the arguments do not allow this work; running handlers were drained.
         """
         asyncio.run(self._run_with_signals())
 
     async def run_async(self) -> None:
-        """Work until stopped, as `run` does, in the caller's event loop and without its signals.
+        """Work until stopped, as `run` does, in the caller's event loop and without handling signals.
 
-        Where it is cancelled, running handlers are too and their contracts are released.
+        Cancelling it cancels the running handlers and releases their contracts.
         """
         async with self._connect() as client:
-            shift = Shift(self._options, client, self._counts)
+            run = Run(self._options, client, self._counts)
             with self._lock:
-                if self._shift is not None:
-                    raise RuntimeError("this worker runs already")
-                self._shift = shift
+                if self._run is not None:
+                    raise RuntimeError("this worker is already running")
+                self._run = run
                 for _ in range(self._stops):
-                    shift.stop()
+                    run.stop()
             try:
-                await shift.work()
+                await run.work()
             finally:
                 with self._lock:
-                    self._shift = None
+                    self._run = None
 
     def stop(self) -> None:
-        """Claim no more and end when the running handlers have; a second call does not wait for them.
+        """Stop claiming, and end when the running handlers have ended. A second call stops at once.
 
         May be called from any thread and from signal handlers. A stopped worker stays stopped.
         """
         with self._lock:
             self._stops = min(self._stops + 1, 2)
-            if self._shift is not None:
-                self._shift.loop.call_soon_threadsafe(self._shift.stop)
+            if self._run is not None:
+                self._run.loop.call_soon_threadsafe(self._run.stop)
 
     def _connect(self) -> AsyncAgentTasks:
-        # A connection belongs to its event loop, and the agent's own may belong to another one.
-        agent = self._agent
-        return AsyncAgentTasks(
-            url=str(agent._api.supabase_url),
-            key=agent._api.supabase_key,
-            timeout=agent._http.timeout.read or 10.0,
-            retries=agent._retries,
-        )
+        # A connection belongs to one event loop, and the agent's may belong to another one.
+        to = self._agent.connection
+        return AsyncAgentTasks(url=to.url, key=to.key, timeout=to.timeout, retries=to.retries)
 
     async def _run_with_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -171,16 +169,16 @@ class Worker:
 
 
 @contextmanager
-def _on_signals(act: Callable[[], None]) -> Iterator[None]:
-    """Let the signals act, and do afterwards what they did before."""
+def _on_signals(callback: Callable[[], None]) -> Iterator[None]:
+    """Call `callback` on SIGTERM and SIGINT, and restore the previous handlers afterwards."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
-        loop.add_signal_handler(number, act)
+        loop.add_signal_handler(number, callback)
     try:
         yield
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
-            if handler is not None:  # None: not set by Python, and so not to be set by it
+            if handler is not None:  # None: it was not set from Python and cannot be set from it
                 signal.signal(number, handler)

@@ -16,7 +16,11 @@ from tests.access import specification as spec
 from tests.cli.conftest import Program
 from tests.conftest import Project
 
-WORK = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": "Draw the start page."}
+WORK: dict[str, Any] = {
+    "parent_agent": "PLANNER",
+    "target_agent": "DESIGN",
+    "objective": "Draw the start page.",
+}
 
 
 def aged(database: psycopg.Connection[Any], contract_id: Any, column: str) -> None:

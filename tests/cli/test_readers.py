@@ -17,7 +17,11 @@ from ehg_tasks import AgentTasks, DashboardTasks
 from tests.cli.conftest import Program
 from tests.conftest import Project
 
-WORK = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": "Draw the start page."}
+WORK: dict[str, Any] = {
+    "parent_agent": "PLANNER",
+    "target_agent": "DESIGN",
+    "objective": "Draw the start page.",
+}
 HINT = (
     "Set SUPABASE_SECRET_KEY, or SUPABASE_PUBLISHABLE_KEY with SUPABASE_ACCESS_TOKEN or with SUPABASE_EMAIL"
 )

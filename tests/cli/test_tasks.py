@@ -14,7 +14,11 @@ from tests.cli.conftest import Program
 from tests.conftest import Project
 
 Read = Callable[[str], dict[str, Any]]
-WORK = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": "Draw the start page."}
+WORK: dict[str, Any] = {
+    "parent_agent": "PLANNER",
+    "target_agent": "DESIGN",
+    "objective": "Draw the start page.",
+}
 SOME_ID = str(uuid.uuid4())
 
 

@@ -28,6 +28,7 @@ from ehg_tasks import (
     DashboardTasks,
     IdempotencyConflict,
     InvalidData,
+    Lease,
     MigrationsMissing,
     NewContract,
     Settings,
@@ -86,6 +87,12 @@ class TestAgents:
         with pytest.raises(IdempotencyConflict):
             agent.create(**ROW | {"objective": "other"}, contract_id=contract.contract_id)
         assert contracts() == before
+
+    def test_a_misspelt_field_is_refused(self, agent: AgentTasks, contracts: Contracts) -> None:
+        """By the type checker too: without an error there, mypy would call the `ignore` unused."""
+        with pytest.raises(BadArgument, match="targt_agent"):
+            agent.create(parent_agent="P", targt_agent="T", objective="o")  # type: ignore[call-overload]
+        assert contracts() == []
 
     def test_many_at_once_are_claimed_in_their_order(self, agent: AgentTasks) -> None:
         new = [NewContract(**ROW | {"objective": str(number)}) for number in range(1000)]
@@ -161,14 +168,14 @@ class TestKeys:
     def test_a_secret_key_in_an_agent_is_refused_in_words(self, project: Project) -> None:
         for key in (project.secret_key, project.service_role_jwt):
             for role in (AgentTasks, DashboardTasks, AsyncAgentTasks, AsyncDashboardTasks):
-                with pytest.raises(SettingsError, match="works with a publishable key") as raised:
+                with pytest.raises(SettingsError, match="needs a publishable key") as raised:
                     role(url=project.url, key=key)
                 assert key not in str(raised.value)
 
     def test_a_publishable_key_in_a_backend_job_is_refused_in_words(self, project: Project) -> None:
         for key in (project.publishable_key, project.anon_jwt):
             for role in (BackendTasks, AsyncBackendTasks):
-                with pytest.raises(SettingsError, match="works with a secret key"):
+                with pytest.raises(SettingsError, match="needs a secret key"):
                     role(url=project.url, key=key)
 
     def test_legacy_keys_work(self, project: Project, contracts: Contracts) -> None:
@@ -197,18 +204,16 @@ class TestKeys:
         monkeypatch.delenv("SUPABASE_SERVICE_ROLE_KEY", raising=False)
         with AgentTasks.from_env() as agent:
             assert agent.claim("NOBODY") == []
-        with pytest.raises(SettingsError, match=r"no secret key is given.*SUPABASE_SECRET_KEY"):
+        with pytest.raises(SettingsError, match=r"there is no secret key.*SUPABASE_SECRET_KEY"):
             BackendTasks(Settings.from_env(dotenv=False))
 
     def test_a_project_without_the_migrations(self, project: Project) -> None:
-        """What a client sees where the functions are not there: here, by asking for one that is not."""
-        from ehg_tasks import calls
-
+        """A function that does not exist stands for a project without any."""
         with (
             AgentTasks(url=project.url, key=project.publishable_key) as agent,
             pytest.raises(MigrationsMissing, match="supabase db push"),
         ):
-            agent._call(calls.Call("no_such_function", {}, lambda data: data))
+            agent._rpc("no_such_function", Lease)
 
 
 class TestDashboards:

@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 from pydantic import AwareDatetime, BaseModel, JsonValue
 
-from ehg_tasks import models
+from ehg_tasks import NewContract, models
 from tests.databases import Databases
 from tests.supabase_cli import SupabaseCLI
 
@@ -120,12 +120,10 @@ def test_new_contract_fits_an_insert(generated: ModuleType) -> None:
     """Its fields are columns of these types, and it requires what the table requires."""
     hints = typing.get_type_hints(generated.PublicAgentTaskContractsInsert, include_extras=True)
     required = {name for name, hint in hints.items() if get_origin(hint) is not NotRequired}
-    ours = fields(models.NewContract)
+    ours = fields(NewContract)
     ours["id"] = ours.pop("contract_id")
     assert {name: kind for name, (kind, _) in ours.items()} == {name: plain(hints[name])[0] for name in ours}
-    assert {
-        name for name, field in models.NewContract.model_fields.items() if field.is_required()
-    } == required
+    assert {name for name, field in NewContract.model_fields.items() if field.is_required()} == required
 
 
 @pytest.mark.parametrize(("function", "model"), RESULTS.items(), ids=RESULTS)

@@ -36,7 +36,7 @@ from ehg_tasks import (
     Worker,
     WorkerCounters,
 )
-from ehg_tasks.worker import Handler, schemas
+from ehg_tasks.worker import Handler, output_check, tasks
 from tests.conftest import Project
 from tests.lifecycle.helpers import contract, end_lease, leases
 
@@ -253,7 +253,12 @@ def test_an_output_that_fits_completes_the_contract(agent: AgentTasks, schema: A
 @pytest.mark.parametrize(
     ("schema", "output", "status", "message"),
     [
-        (OBJECT, {"n": "x"}, "pending", "does not fit the contract's output_schema: $.n: 'x' is not of type"),
+        (
+            OBJECT,
+            {"n": "x"},
+            "pending",
+            "does not match the contract's output_schema: $.n: 'x' is not of type",
+        ),
         (OBJECT, None, "pending", "$: None is not of type 'object'"),
         (OBJECT, {"n": "x" * 10_000}, "pending", "…"),
         (
@@ -275,7 +280,7 @@ def test_an_output_that_fits_completes_the_contract(agent: AgentTasks, schema: A
         ({"$ref": "#"}, 5, "pending", "recurses too deeply"),
         (None, {1, 2}, "pending", "the output is not JSON"),
         (None, float("nan"), "pending", "the output is not JSON"),
-        (None, "nul \0", "pending", "the output holds a NUL character"),
+        (None, "nul \0", "pending", "the output contains a NUL character"),
         (None, "x" * 1_048_576, "pending", "the result is refused: p_output is too large"),
         (None, Result({}, execution_tokens=-1), "pending", "the result is refused"),
     ],
@@ -316,7 +321,7 @@ def test_a_schema_that_takes_for_ever_fails_the_attempt(
     agent: AgentTasks, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endless, good = make(agent, 2, output_schema={"pattern": "^(a+)+$"})
-    monkeypatch.setattr(schemas, "CHECK_SECONDS", 0.5)
+    monkeypatch.setattr(output_check, "CHECK_SECONDS", 0.5)
 
     def handler(task: Task) -> str:
         if task.id == endless:
@@ -356,7 +361,7 @@ def test_a_lease_is_renewed_while_the_handler_runs(agent: AgentTasks, database: 
 
 def test_a_lease_is_renewed_before_it_ends(agent: AgentTasks, monkeypatch: pytest.MonkeyPatch) -> None:
     make(agent)
-    monkeypatch.setattr(Task, "lease_seconds", 9.0)  # the shortest lease lasts a minute
+    monkeypatch.setattr(tasks, "lease_length", lambda _: 9.0)  # the shortest lease lasts a minute
 
     def handler(task: Task) -> None:
         left = before = task.seconds_left
@@ -521,7 +526,7 @@ async def test_a_worker_runs_once_at_a_time(agent: AgentTasks) -> None:
     worker = Worker(agent, "T", lambda _: None)
     run = asyncio.create_task(worker.run_async())
     await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="runs already"):
+    with pytest.raises(RuntimeError, match="already running"):
         await worker.run_async()
     worker.stop()
     await run

@@ -13,6 +13,7 @@ import pytest
 from psycopg import Connection
 
 from ehg_tasks import AgentTasks, FinalFailure, Task, Worker, WorkerCounters
+from ehg_tasks.worker import tasks
 from tests.conftest import Project
 from tests.lifecycle.helpers import contract, leases
 from tests.reliability.proxy import Fault, Proxy
@@ -152,7 +153,7 @@ def test_an_outcome_that_never_arrives_is_given_up_when_a_lease_is_over(
     project: Project, agent: AgentTasks, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(agent)
-    monkeypatch.setattr(Task, "lease_seconds", 0.5)  # the shortest lease lasts a minute
+    monkeypatch.setattr(tasks, "lease_length", lambda _: 0.5)  # the shortest lease lasts a minute
     losing(proxy, "complete_task_contract", 1000, "request")
     worker = worker_behind(proxy, project, Ran(), renew_every=60)
     worker.run()

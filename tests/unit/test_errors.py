@@ -1,4 +1,4 @@
-"""What went wrong, in our terms."""
+"""Every failure becomes one of our exceptions, in one line and without secrets."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_code_decides_before_the_status(
     assert error.retryable is issubclass(kind, errors.TemporaryError)
 
 
-def test_every_kind_is_in_the_tree_of_the_docstring() -> None:
+def test_every_exception_is_in_the_tree_of_the_docstring() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert all(
         issubclass(kind, TaskContractError) and kind.__name__ in (errors.__doc__ or "") for kind in kinds
@@ -87,7 +87,7 @@ def answer(status: int, url: str = REST, **content: Any) -> TaskContractError:
     return from_response(httpx.Response(status, request=httpx.Request("POST", url), **content))
 
 
-def test_an_answer_in_postgrests_words() -> None:
+def test_an_error_of_postgrest_keeps_its_code_and_hint() -> None:
     body = {"message": "the claim is lost", "code": "TC002", "details": None, "hint": "Claim again."}
     error = answer(400, json=body)
     assert isinstance(error, errors.ClaimLost)
@@ -103,14 +103,16 @@ def test_an_answer_in_postgrests_words() -> None:
 @pytest.mark.parametrize(
     "content", [b"<html>Bad gateway</html>", b"", b"\xff", b"[1]", b'{"message": 5}', b"[" * 9999]
 )
-def test_an_answer_without_words(status: int, kind: type[TaskContractError], content: bytes) -> None:
+def test_an_error_without_a_message_is_judged_by_its_status(
+    status: int, kind: type[TaskContractError], content: bytes
+) -> None:
     error = answer(status, content=content)
     assert type(error) is kind
     assert str(status) in error.message
     assert "html" not in str(error)
 
 
-def test_an_answer_of_the_auth_server() -> None:
+def test_an_error_of_the_auth_server_means_authentication_failed() -> None:
     body = {"code": 400, "error_code": "invalid_credentials", "msg": "Invalid login credentials"}
     error = answer(400, AUTH, json=body)
     assert isinstance(error, errors.AuthenticationFailed)
@@ -132,7 +134,7 @@ def validation_error() -> pydantic.ValidationError:
     return raised.value
 
 
-def test_faults_in_a_line_without_the_values() -> None:
+def test_validation_problems_are_one_line_without_the_values() -> None:
     text = one_line(validation_error())
     assert text.startswith("a: Input should be a valid integer")
     assert text.endswith("and 1 more")
@@ -158,7 +160,7 @@ def test_faults_in_a_line_without_the_values() -> None:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_exceptions_of_libraries_become_ours(error: Exception, kind: type[TaskContractError]) -> None:
+def test_exceptions_of_libraries_are_translated(error: Exception, kind: type[TaskContractError]) -> None:
     assert type(translate(error)) is kind
 
 
@@ -167,6 +169,6 @@ def test_an_illegal_header_is_not_quoted() -> None:
     assert "HIDDEN456" not in str(error)
 
 
-def test_exceptions_of_the_program_are_not_ours() -> None:
+def test_exceptions_of_the_program_are_left_alone() -> None:
     for error in (TypeError("a fault"), KeyError("a"), AssertionError()):
         assert translate(error) is None

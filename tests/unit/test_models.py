@@ -1,16 +1,17 @@
-"""Models take whatever the table can hold, and contracts are checked before they are sent."""
+"""Models accept whatever the table can hold, and new contracts are checked before they are sent."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Required, get_origin, get_type_hints
 from uuid import UUID, uuid4
 
 import pydantic
 import pytest
 
 from ehg_tasks.errors import BadArgument
-from ehg_tasks.models import Claim, ClaimHandle, ContractStatus, NewContract, Outcome, TaskContract
+from ehg_tasks.models import Claim, ClaimHandle, ContractStatus, Outcome, TaskContract
+from ehg_tasks.new_contract import NewContract, NewContractFields
 
 ONE: dict[str, Any] = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
 ID = "522ca660-a73e-41ef-b63c-9c59f4ae59f1"
@@ -26,7 +27,7 @@ ROW: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_row_with_nulls_wherever_the_table_allows_them() -> None:
+def test_a_row_may_have_nulls_wherever_the_table_allows_them() -> None:
     row = TaskContract.model_validate(ROW)
     assert row.id == UUID(ID)
     assert row.status is ContractStatus.PENDING
@@ -47,14 +48,14 @@ def test_a_row_with_nulls_wherever_the_table_allows_them() -> None:
         ("2026-11-23T09:51:21+00:00", 2026),
     ],
 )
-def test_times_that_python_has_no_date_for(text: str, year: int) -> None:
+def test_times_beyond_pythons_range_become_the_nearest_that_it_can_hold(text: str, year: int) -> None:
     row = TaskContract.model_validate(ROW | {"created_at": text, "completed_at": text})
     assert row.created_at.year == year
     assert row.created_at.tzinfo is not None
     assert row.completed_at == row.created_at
 
 
-def test_a_time_without_a_zone_is_no_answer() -> None:
+def test_a_time_without_a_time_zone_is_refused() -> None:
     with pytest.raises(pydantic.ValidationError):
         TaskContract.model_validate(ROW | {"created_at": "2026-11-23T09:51:21"})
 
@@ -65,7 +66,7 @@ def test_arrays_are_read_flat_and_without_nulls(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, 1.5, "text", True, [], [{"a": [None]}], {"a": {}}])
-def test_any_json_stands_in_constraints_schemas_and_outputs(value: object) -> None:
+def test_constraints_and_schemas_may_be_any_json(value: object) -> None:
     row = TaskContract.model_validate(ROW | {"constraints": value, "output_schema": value})
     assert row.constraints == row.output_schema == value
 
@@ -74,7 +75,7 @@ def test_columns_of_a_later_version_are_ignored() -> None:
     assert TaskContract.model_validate(ROW | {"a_new_one": 1}) == TaskContract.model_validate(ROW)
 
 
-def test_an_unknown_status_is_no_answer() -> None:
+def test_an_unknown_status_is_refused() -> None:
     with pytest.raises(pydantic.ValidationError):
         TaskContract.model_validate(ROW | {"status": "paused"})
 
@@ -84,7 +85,7 @@ def test_final_statuses() -> None:
     assert final == {"completed", "failed", "cancelled"}
 
 
-def test_answers_cannot_be_changed() -> None:
+def test_models_are_immutable() -> None:
     row = TaskContract.model_validate(ROW)
     with pytest.raises(pydantic.ValidationError):
         row.priority = 1
@@ -99,16 +100,16 @@ def test_a_claim_is_a_handle_and_does_not_print_its_token() -> None:
                "lease_expires_at": ROW["created_at"]}
     )  # fmt: skip
     assert (claim.id, claim.claim_token) == (handle.id, handle.claim_token)
-    for shown in (claim, handle):
-        assert str(token) not in f"{shown} {shown!r}"
+    for proof in (claim, handle):
+        assert str(token) not in f"{proof} {proof!r}"
 
 
-def test_an_outcome_that_is_not_there_yet() -> None:
+def test_an_outcome_of_a_pending_contract_has_no_output() -> None:
     row = dict.fromkeys(Outcome.model_fields) | {"contract_id": ID, "status": "pending"}
     assert Outcome.model_validate(row).output is None
 
 
-def test_a_contract_takes_its_fields_and_the_defaults_of_the_table() -> None:
+def test_a_new_contract_has_the_defaults_of_the_table() -> None:
     contract = NewContract(**ONE)
     assert (contract.priority, contract.max_tokens, contract.timeout_minutes, contract.max_retries) == (
         50,
@@ -120,7 +121,7 @@ def test_a_contract_takes_its_fields_and_the_defaults_of_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "name"),
     [
         ({"parent_agent": ""}, "parent_agent"),
         ({"target_agent": "   "}, "target_agent"),
@@ -143,12 +144,19 @@ def test_a_contract_takes_its_fields_and_the_defaults_of_the_table() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_bad_field_is_told_in_one_line(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadArgument, match=f"^not a contract: {told}") as raised:
+def test_a_bad_field_is_named_in_one_line(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(BadArgument, match=f"^not a contract: {name}") as raised:
         NewContract(**ONE | fields)
     assert "\n" not in str(raised.value)
 
 
-def test_a_missing_field_is_told() -> None:
+def test_a_missing_field_is_named() -> None:
     with pytest.raises(BadArgument, match="target_agent: Field required"):
         NewContract(parent_agent="P", objective="o")  # type: ignore[call-arg]
+
+
+def test_the_keywords_of_create_are_the_fields_of_a_contract() -> None:
+    assert list(NewContractFields.__annotations__) == list(NewContract.model_fields)
+    hints = get_type_hints(NewContractFields, include_extras=True)
+    for name, field in NewContract.model_fields.items():
+        assert (get_origin(hints[name]) is Required) == field.is_required(), name

@@ -1,4 +1,4 @@
-"""Where the project is found, and what is refused before anything is sent."""
+"""Where the URL and the keys come from, and which are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ehg_tasks.calls import project
 from ehg_tasks.errors import SettingsError
-from ehg_tasks.settings import KeyKind, Settings, check_key, check_url, is_loopback, key_kind
+from ehg_tasks.settings import Connection, KeyKind, Settings, check_key, check_url, is_loopback, key_kind
 
 URL = "https://abcdefgh.supabase.co"
 PUBLISHABLE, SECRET = "sb_publishable_PUBLIC123", "sb_secret_HIDDEN456"
@@ -22,7 +21,7 @@ NAMES = (
 
 
 def token(payload: object) -> str:
-    """A JWT as it looks; nobody checks the signature here."""
+    """A JWT in form; nothing here checks its signature."""
     text = base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=").decode()
     return f"eyJhbGciOiJIUzI1NiJ9.{text}.c2ln"
 
@@ -51,7 +50,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.key("secret").get_secret_value() == SECRET
 
 
-def test_legacy_names_count_where_the_new_ones_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_legacy_names_are_used_where_the_new_ones_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", URL)
     monkeypatch.setenv("SUPABASE_ANON_KEY", ANON)
     monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", SERVICE)
@@ -63,7 +62,9 @@ def test_legacy_names_count_where_the_new_ones_are_not_set(monkeypatch: pytest.M
     assert Settings.from_env().key("publishable").get_secret_value() == PUBLISHABLE
 
 
-def test_the_environment_goes_before_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_takes_precedence_over_dotenv(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / ".env").write_text(
         f"SUPABASE_URL=https://from-file.supabase.co\nSUPABASE_PUBLISHABLE_KEY='{PUBLISHABLE}'\n"
     )
@@ -75,13 +76,13 @@ def test_the_environment_goes_before_dotenv(monkeypatch: pytest.MonkeyPatch, tmp
     assert Settings.from_env(dotenv=False).publishable_key is None
 
 
-def test_a_dotenv_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_dotenv_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"SUPABASE_URL=\xff\xfe")
     with pytest.raises(SettingsError, match=r"cannot read \.env: UnicodeDecodeError"):
         Settings.from_env()
 
 
-def test_what_is_missing_is_named() -> None:
+def test_a_missing_variable_is_named() -> None:
     with pytest.raises(SettingsError, match=r"SUPABASE_URL is not set"):
         Settings.from_env()
     settings = Settings(url=URL)
@@ -118,26 +119,26 @@ def test_the_kind_of_a_key(key: str, kind: KeyKind) -> None:
     assert key_kind(key) == kind
 
 
-@pytest.mark.parametrize(("key", "found"), KINDS)
-@pytest.mark.parametrize("wanted", ["publishable", "secret", "user token"])
-def test_only_a_key_of_the_wanted_kind_passes(key: str, found: KeyKind, wanted: KeyKind) -> None:
-    if found == wanted:
-        check_key(key, wanted, "AgentTasks")
+@pytest.mark.parametrize(("key", "kind"), KINDS)
+@pytest.mark.parametrize("expected", ["publishable", "secret", "user token"])
+def test_only_a_key_of_the_expected_kind_is_accepted(key: str, kind: KeyKind, expected: KeyKind) -> None:
+    if kind == expected:
+        check_key(key, expected, "AgentTasks")
         return
-    with pytest.raises(SettingsError, match=r"^AgentTasks works with") as raised:
-        check_key(key, wanted, "AgentTasks")
+    with pytest.raises(SettingsError, match=r"^AgentTasks needs a") as raised:
+        check_key(key, expected, "AgentTasks")
     assert not key or key not in f"{raised.value} {raised.value!r}"
 
 
 @pytest.mark.parametrize("odd", [" ", "\n", "\r\nX-Other: 1", "é", "\x7f"])
-def test_a_key_with_odd_characters_is_none(odd: str) -> None:
-    with pytest.raises(SettingsError, match="no Supabase key") as raised:
+def test_a_key_with_characters_that_no_key_has_is_refused(odd: str) -> None:
+    with pytest.raises(SettingsError, match="not a Supabase key") as raised:
         check_key(PUBLISHABLE + odd, "publishable", "AgentTasks")
     assert "PUBLIC123" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", [URL, "http://127.0.0.1:54321", "http://localhost:1", "http://[::1]:54321"])
-def test_urls_that_pass(url: str) -> None:
+def test_these_urls_are_accepted(url: str) -> None:
     assert check_url(url) == check_url(f"{url}/") == url
 
 
@@ -151,8 +152,8 @@ def test_urls_that_pass(url: str) -> None:
         ("https://abc defgh.supabase.co", "not an http"),
         ("https://abcdefgh.supabase.co:port", "not an http"),
         ("https://[::1", "not an http"),
-        ("https://me:p4ss@abcdefgh.supabase.co", "must hold no user name"),
-        ("https://abcdefgh.supabase.co?apikey=p4ss", "must hold no user name"),
+        ("https://me:p4ss@abcdefgh.supabase.co", "must not contain a user name"),
+        ("https://abcdefgh.supabase.co?apikey=p4ss", "must not contain a user name"),
         ("https://abcdefgh.supabase.co/rest/v1/", "must end before"),
         ("https://abcdefgh.supabase.co/auth/v1", "must end before"),
         ("http://abcdefgh.supabase.co", "unencrypted"),
@@ -160,42 +161,46 @@ def test_urls_that_pass(url: str) -> None:
         ("http://localhost.example.com", "unencrypted"),
     ],
 )
-def test_urls_that_are_refused(url: str, why: str) -> None:
+def test_these_urls_are_refused(url: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why) as raised:
         check_url(url)
     assert "p4ss" not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_loopback() -> None:
+def test_loopback_addresses() -> None:
     assert all(map(is_loopback, ["127.0.0.1", "127.8.9.1", "::1", "localhost", "my.localhost"]))
     assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "localhost.com", "notlocalhost"]))
 
 
+def connection(settings: Settings | None, url: str | None, key: str | None) -> Connection:
+    return Connection.of("AgentTasks", "publishable", settings, url, key, 10.0, 3)
+
+
 def test_a_client_takes_settings_or_url_and_key() -> None:
-    settings = Settings(url=f"{URL}/", publishable_key=SecretStr(PUBLISHABLE), secret_key=SecretStr(SECRET))
-    assert project(settings, None, None, "publishable", "AgentTasks") == (URL, PUBLISHABLE)
-    assert project(settings, None, None, "secret", "BackendTasks") == (URL, SECRET)
-    assert project(None, URL, ANON, "publishable", "AgentTasks") == (URL, ANON)
+    settings = Settings(url=f"{URL}/", publishable_key=SecretStr(PUBLISHABLE))
+    for given in (connection(settings, None, None), connection(None, URL, PUBLISHABLE)):
+        assert given == Connection(URL, PUBLISHABLE, 10.0, 3)
+        assert "PUBLIC123" not in repr(given)
 
 
 @pytest.mark.parametrize(
     ("settings", "url", "key", "why"),
     [
-        (None, None, None, "given no url"),
-        (None, None, PUBLISHABLE, "given no url"),
-        (None, URL, None, "given no key"),
-        (Settings(url=URL, publishable_key=SecretStr(PUBLISHABLE)), URL, None, "given both"),
-        (Settings(url=URL, publishable_key=SecretStr(PUBLISHABLE)), None, PUBLISHABLE, "given both"),
-        (Settings(url=URL, secret_key=SecretStr(SECRET)), None, None, "no publishable key is given"),
+        (None, None, None, "needs a URL"),
+        (None, None, PUBLISHABLE, "needs a URL"),
+        (None, URL, None, "needs a key"),
+        (Settings(url=URL, publishable_key=SecretStr(PUBLISHABLE)), URL, None, "not both"),
+        (Settings(url=URL, publishable_key=SecretStr(PUBLISHABLE)), None, PUBLISHABLE, "not both"),
+        (Settings(url=URL, secret_key=SecretStr(SECRET)), None, None, "there is no publishable key"),
         (None, URL, SECRET, "given a secret key"),
-        (None, URL, "", "no Supabase key"),
+        (None, URL, "", "not a Supabase key"),
         (None, "", PUBLISHABLE, "not an http"),
     ],
 )
-def test_anything_else_is_refused(
+def test_a_client_refuses_anything_else(
     settings: Settings | None, url: str | None, key: str | None, why: str
 ) -> None:
     with pytest.raises(SettingsError, match=why) as raised:
-        project(settings, url, key, "publishable", "AgentTasks")
+        connection(settings, url, key)
     assert "HIDDEN456" not in str(raised.value)

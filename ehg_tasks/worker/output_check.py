@@ -1,4 +1,4 @@
-"""Checking outputs against the contracts' output schemas, out of harm's way."""
+"""Checks outputs against the contracts' output schemas, in a child process that can be stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNCHECKED = "the output cannot be checked"
 
 
 def require_jsonschema() -> None:
-    """Raise SettingsError where the extra of the worker is not installed."""
+    """Raise SettingsError if the extra `worker` is not installed."""
     if find_spec("jsonschema") is None:
         raise SettingsError("the worker needs jsonschema", hint="Run: pip install 'ehg-tasks[worker]'.")
 
@@ -34,13 +34,13 @@ class OutputChecker:
         self._turn = asyncio.Lock()
 
     async def check(self, schema: Any, output: Any) -> Failure | None:
-        """What is wrong with an output; None where it fits. Both are JSON values."""
+        """Return what is wrong with an output, or None. Schema and output are JSON values."""
         if schema is None or schema is True or schema == {}:
             return None
         request = json.dumps([schema, output]).encode() + b"\n"
         try:
             async with self._turn:
-                # A child that dies may have got a signal as it started: once more settles it.
+                # A child may die of a signal that arrives while it starts, so a second try settles it.
                 answer = await self._ask(request) or await self._ask(request)
         except TimeoutError:
             return Failure(
@@ -50,8 +50,8 @@ class OutputChecker:
             return Failure(f"{UNCHECKED}: {error}", error=error)
         if not answer:
             return Failure(f"{UNCHECKED}: the process that checks it died")
-        found = json.loads(answer)
-        return None if found is None else Failure(found[0], retry=not found[1])
+        problem = json.loads(answer)
+        return None if problem is None else Failure(problem[0], retry=not problem[1])
 
     async def close(self) -> None:
         """End the child."""
@@ -59,7 +59,7 @@ class OutputChecker:
         if child is not None:
             with suppress(ProcessLookupError):
                 child.kill()
-            # Reads what is left, so that the pipes are closed too.
+            # Also reads what is left, so that the pipes are closed.
             await asyncio.shield(child.communicate())
 
     @staticmethod
@@ -70,18 +70,20 @@ class OutputChecker:
         )
 
     async def _ask(self, request: bytes) -> bytes:
-        """The child's answer; empty where it died."""
+        """The child's answer; empty if it died."""
         child = self._child = self._child or await self._start()
         assert child.stdin is not None  # noqa: S101 - narrows the type
         assert child.stdout is not None  # noqa: S101
         answer = b""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                with suppress(BrokenPipeError, ConnectionResetError):  # it died: there is no answer
+                with suppress(BrokenPipeError, ConnectionResetError):  # it died, so there is no answer
                     child.stdin.write(request)
                     await child.stdin.drain()
                 answer = await child.stdout.readline()
         finally:
-            if not answer:  # dead, too slow, or no longer wanted: the next check gets a new child
+            if (
+                not answer
+            ):  # it died, was too slow or is not wanted any more: the next check starts a new child
                 await self.close()
         return answer

@@ -1,0 +1,70 @@
+"""Backend jobs: everything that agents and dashboards do, and maintenance, with the secret key."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from ehg_tasks import answers, pages
+from ehg_tasks._async.agents import AsyncAgentMethods
+from ehg_tasks._async.readers import AsyncReaderMethods
+from ehg_tasks.errors import ContractNotFound, UnexpectedAnswer
+from ehg_tasks.models import ClaimHandle, CleanupReport, PruneReport, TaskContract
+from ehg_tasks.pages import TABLE
+from ehg_tasks.values import NULL, uuid_text
+
+
+class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReaderMethods):
+    """A backend job, with the secret key: does what agents and dashboards do, and maintenance.
+
+    It may `complete` a contract by its id alone, without having claimed it.
+    """
+
+    _key_kind = "secret"
+
+    async def update(self, contract_id: UUID | str, /, **columns: Any) -> TaskContract:
+        """Write columns of a row, bypassing the rules of the lifecycle.
+
+        Raises:
+            ContractNotFound: there is no such contract.
+            BadArgument: a name is not a column, or a value is not JSON.
+            InvalidData: the table refuses a value.
+        """
+        contract_id, values = uuid_text("contract_id", contract_id), pages.columns(columns)
+        answer = await self._send(
+            lambda: self._api.table(TABLE).update(values).eq("id", contract_id).execute()
+        )
+        return answers.contract(TaskContract, contract_id, answer.data)
+
+    async def delete(self, contract_id: UUID | str) -> None:
+        """Delete a contract. Not retried: after a lost connection it may be gone. Raises ContractNotFound."""
+        contract_id = uuid_text("contract_id", contract_id)
+        answer = await self._send(
+            lambda: self._api.table(TABLE).delete().eq("id", contract_id).select("id").execute(),
+            retry=False,
+        )
+        if not answer.data:
+            raise ContractNotFound(f"there is no task contract {contract_id}")
+
+    async def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
+        """End attempts whose lease has expired, and cancel what waited longer than `max_wait_minutes`.
+
+        None for `max_wait_minutes` cancels nothing. At most `limit` contracts of each kind a call:
+        repeat it until the counts are zero.
+        """
+        wait = NULL if max_wait_minutes is None else max_wait_minutes
+        return await self._rpc("cleanup_stale_contracts", CleanupReport, max_wait_minutes=wait, limit=limit)
+
+    async def prune(self, *, older_than_days: int = 30, limit: int = 1000) -> int:
+        """Delete up to `limit` contracts that ended so long ago; returns how many. Artifacts stay."""
+        report = await self._rpc(
+            "prune_task_contracts", PruneReport, older_than_days=older_than_days, limit=limit
+        )
+        return report.deleted_count
+
+    async def describe(self) -> dict[str, Any]:
+        """The live table: columns, constraints, indexes, policies, triggers, grants, row count."""
+        described = await self._data("describe_task_contracts")
+        if not isinstance(described, dict):
+            raise UnexpectedAnswer("the answer is not a description")
+        return described

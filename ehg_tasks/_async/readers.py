@@ -1,0 +1,153 @@
+"""Dashboards: read the table as a signed-in user, with the publishable key."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any, TypeVar, Unpack
+from uuid import UUID
+
+from postgrest import AsyncSelectRequestBuilder, CountMethod
+from supabase import AsyncClientOptions
+from supabase_auth.types import SignInWithEmailAndPasswordCredentials, SignUpWithEmailAndPasswordCredentials
+
+from ehg_tasks import answers, pages
+from ehg_tasks._async.base import AsyncBase
+from ehg_tasks._async.runtime import Action, Lock
+from ehg_tasks.errors import AuthenticationFailed, UnexpectedAnswer
+from ehg_tasks.models import ContractStats, ContractView, TaskContract
+from ehg_tasks.pages import STATS, TABLE, ContractFilters, Page
+from ehg_tasks.settings import Settings, check_key
+from ehg_tasks.values import uuid_text
+
+T = TypeVar("T")
+
+
+class AsyncReaderMethods(AsyncBase):
+    """What dashboards do, and backend jobs too."""
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        **filters: Unpack[ContractFilters],
+    ) -> AsyncIterator[TaskContract]:
+        """Iterate over contracts in the order of their creation, however many, page by page.
+
+        Args:
+            limit: how many at most.
+            newest_first: start with the newest.
+            page_size: rows a request; the server may return fewer.
+            filters: status, target_agent, parent_agent, session_id, sd_id, created_after (inclusive)
+                and created_before (exclusive).
+        """
+        return self._rows(pages.first_page(filters, limit, newest_first, page_size))
+
+    async def _rows(self, page: Page | None) -> AsyncIterator[TaskContract]:
+        while page is not None:
+            data = await self._select(TABLE, page.query)
+            for row in answers.rows(TaskContract, data):
+                yield row
+            page = page.next(data)
+
+    async def _select(
+        self, relation: str, refine: Callable[[AsyncSelectRequestBuilder], AsyncSelectRequestBuilder]
+    ) -> Any:
+        # Built for each attempt, because a query holds the access token of the moment.
+        return (await self._send(lambda: refine(self._api.table(relation).select("*")).execute())).data
+
+    async def count(self, **filters: Unpack[ContractFilters]) -> int:
+        """How many contracts there are, with the filters of `list`."""
+        where = pages.conditions(filters)
+
+        def execute() -> Any:
+            select = self._api.table(TABLE).select("id", count=CountMethod.exact, head=True)
+            return pages.narrow(select, where).execute()
+
+        count = (await self._send(execute)).count
+        if not isinstance(count, int):
+            raise UnexpectedAnswer("the answer has no count")
+        return count
+
+    async def get(self, contract_id: UUID | str) -> TaskContract:
+        """The row of a contract. Raises ContractNotFound."""
+        contract_id = uuid_text("contract_id", contract_id)
+        data = await self._select(TABLE, lambda select: select.eq("id", contract_id))
+        return answers.contract(TaskContract, contract_id, data)
+
+    async def read(self, contract_id: UUID | str) -> ContractView:
+        """A contract with previews of its inputs. Raises ContractNotFound."""
+        data = await self._data("read_task_contract", contract_id=contract_id)
+        return answers.contract(ContractView, contract_id, data)
+
+    async def stats(self) -> builtins.list[ContractStats]:
+        """Figures for every target agent and status, in that order. Every 1000 rows are a new query."""
+        figures: builtins.list[ContractStats] = []
+
+        def remaining(select: AsyncSelectRequestBuilder) -> AsyncSelectRequestBuilder:
+            return select.order("target_agent").order("status").offset(len(figures))
+
+        while data := await self._select(STATS, remaining):
+            figures += answers.rows(ContractStats, data)
+        return figures
+
+
+class AsyncDashboardTasks(AsyncReaderMethods):
+    """A signed-in person who reads contracts, with the publishable key. Call `sign_in` first, or give an
+    access token.
+
+    Args:
+        access_token: the access token (JWT) of a signed-in user; it is not renewed.
+        settings, url, key, timeout, retries: see `AgentTasks`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        access_token: str | None = None,
+        timeout: float = 10.0,
+        retries: int = 3,
+    ) -> None:
+        if access_token is not None:
+            check_key(access_token, "user token", type(self).__name__)
+        self._access_token = access_token
+        self._refreshing = Lock()
+        super().__init__(settings, url=url, key=key, timeout=timeout, retries=retries)
+
+    def _options(self) -> AsyncClientOptions:
+        options = super()._options()
+        if self._access_token is not None:
+            options.headers["Authorization"] = f"Bearer {self._access_token}"
+        return options
+
+    async def sign_up(self, email: str, password: str) -> bool:
+        """Register a user. Returns whether they are signed in; if not, they must confirm the address first.
+
+        Raises:
+            AuthenticationFailed: the project refuses the address or the password, or has this user already.
+        """
+        user: SignUpWithEmailAndPasswordCredentials = {"email": email, "password": password}
+        answer = await super()._send(lambda: self._api.auth.sign_up(user), retry=False)
+        return answer.session is not None
+
+    async def sign_in(self, email: str, password: str) -> None:
+        """Sign in. The session is renewed for as long as this client is used. Raises AuthenticationFailed."""
+        user: SignInWithEmailAndPasswordCredentials = {"email": email, "password": password}
+        await super()._send(lambda: self._api.auth.sign_in_with_password(user))
+
+    async def sign_out(self) -> None:
+        """End this session; the user's other sessions go on."""
+        with suppress(AuthenticationFailed):  # it had ended already
+            await super()._send(lambda: self._api.auth.sign_out({"scope": "local"}), retry=False)
+
+    async def _send(self, action: Action[T], *, retry: bool = True) -> T:
+        # Renews a session that is about to end. supabase-py's own timer would outlive this client.
+        async with self._refreshing:
+            await super()._send(self._api.auth.get_session)
+        return await super()._send(action, retry=retry)

@@ -1,0 +1,13 @@
+"""What the async and the sync clients do differently; `ehg_tasks/_sync/runtime.py` is its counterpart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Action = Callable[[], Awaitable[T]]
+Lock = asyncio.Lock
+sleep = asyncio.sleep

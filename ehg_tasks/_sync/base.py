@@ -1,0 +1,127 @@
+# Generated from ehg_tasks/_async by `make generated`. Do not edit.
+"""What every role has: a connection, retries, and calls of database functions."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar
+
+import httpx
+from supabase import Client, ClientOptions
+
+from ehg_tasks import answers
+from ehg_tasks._sync.runtime import Action, sleep
+from ehg_tasks.answers import Model
+from ehg_tasks.errors import TaskContractError, from_response, translate
+from ehg_tasks.settings import Connection, KeyKind, Settings
+from ehg_tasks.values import parameters
+from ehg_tasks.waiting import Backoff
+
+T = TypeVar("T")
+
+
+def _raise_for_status(response: httpx.Response) -> None:
+    # Only here are status and body still together: supabase-py keeps a part of them.
+    if not response.is_success:
+        response.read()
+        raise from_response(response)
+
+
+class SyncBase:
+    """A connection to a project, and a context manager that closes it.
+
+    Every method raises a `TaskContractError`, whatever went wrong (see `ehg_tasks.errors`); the
+    docstrings name the errors that are specific to a method. Errors that are `retryable` are retried
+    first.
+
+    An async client belongs to one event loop. Threads may share a sync client.
+
+    Args:
+        settings: where the project is, with this role's key. Or give `url` and `key`.
+        url: the project's URL, such as https://abcdefgh.supabase.co.
+        key: this role's key.
+        timeout: how long one attempt of a call waits for an answer, in seconds.
+        retries: how many attempts may follow the first.
+
+    Attributes:
+        connection: the URL, key, timeout and retries in use, to connect another client in the same way.
+
+    Raises:
+        SettingsError: the URL or the key is missing, malformed, or belongs to another role.
+    """
+
+    _key_kind: ClassVar[KeyKind] = "publishable"
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        timeout: float = 10.0,
+        retries: int = 3,
+    ) -> None:
+        self.connection = Connection.of(
+            type(self).__name__, self._key_kind, settings, url, key, timeout, retries
+        )
+        # No redirects: the keys go to this project and nowhere else.
+        self._http = httpx.Client(
+            timeout=timeout, follow_redirects=False, event_hooks={"response": [_raise_for_status]}
+        )
+        self._api = Client(self.connection.url, self.connection.key, self._options())
+
+    def _options(self) -> ClientOptions:
+        return ClientOptions(
+            auto_refresh_token=False,
+            persist_session=False,
+            postgrest_client_retry=False,
+            httpx_client=self._http,
+        )
+
+    @classmethod
+    def from_env(cls, *, timeout: float = 10.0, retries: int = 3) -> Self:
+        """Connect to the project that the environment or `.env` names (see `Settings.from_env`)."""
+        return cls(Settings.from_env(), timeout=timeout, retries=retries)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, action: Action[T], *, retry: bool = True) -> T:
+        """Run `action`, retrying transient errors. `retry=False` is for what must not run twice."""
+        retries = self.connection.retries if retry else 0
+        backoff = Backoff(0.2, 5.0)
+        while True:
+            if self._http.is_closed:
+                raise TaskContractError(f"this {type(self).__name__} is closed", hint="Create a new one.")
+            try:
+                return action()
+            except Exception as error:
+                failure = translate(error)
+                if failure is None:
+                    raise
+                if not failure.retryable or retries <= 0:
+                    raise failure from None
+            retries -= 1
+            sleep(backoff.next())
+
+    def _data(self, function: str, **values: Any) -> Any:
+        """Call a database function. A value of None leaves its parameter out."""
+        given = parameters(**values)
+        return (self._send(lambda: self._api.rpc(function, given).execute())).data
+
+    def _rpc(self, function: str, model: type[Model], **values: Any) -> Model:
+        """Call a database function that returns one row."""
+        return answers.row(model, self._data(function, **values))
+
+    def _rpc_rows(self, function: str, model: type[Model], **values: Any) -> list[Model]:
+        """Call a database function that returns any number of rows."""
+        return answers.rows(model, self._data(function, **values))

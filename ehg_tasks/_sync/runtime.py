@@ -1,0 +1,14 @@
+"""What the async and the sync clients do differently; `ehg_tasks/_async/runtime.py` is its counterpart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Action = Callable[[], T]
+Lock = threading.Lock
+sleep = time.sleep

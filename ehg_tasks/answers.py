@@ -1,0 +1,51 @@
+"""How the rows of an answer become models. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+
+from ehg_tasks.errors import ContractNotFound, UnexpectedAnswer, one_line
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def rows(model: type[Model], data: Any) -> list[Model]:
+    """Read any number of rows.
+
+    Raises:
+        UnexpectedAnswer: `data` is not a list of rows of this model.
+    """
+    if not isinstance(data, list):
+        raise UnexpectedAnswer("the answer is not a list of rows")
+    try:
+        return [model.model_validate(row) for row in data]
+    except ValidationError as error:
+        text = one_line(error)
+        raise UnexpectedAnswer(f"the answer does not have the expected shape: {text}") from None
+
+
+def row(model: type[Model], data: Any) -> Model:
+    """Read exactly one row.
+
+    Raises:
+        UnexpectedAnswer: there are none or several, or it is not a row of this model.
+    """
+    models = rows(model, data)
+    if len(models) != 1:
+        raise UnexpectedAnswer(f"the answer has {len(models)} rows instead of one")
+    return models[0]
+
+
+def contract(model: type[Model], contract_id: UUID | str, data: Any) -> Model:
+    """Read the row of one contract.
+
+    Raises:
+        ContractNotFound: there is no row.
+        UnexpectedAnswer: there are several, or it is not a row of this model.
+    """
+    if data == []:
+        raise ContractNotFound(f"there is no task contract {contract_id}")
+    return row(model, data)

@@ -1,0 +1,80 @@
+"""What a caller says about a new contract, checked before it is sent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Required, Self, TypedDict
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from ehg_tasks.errors import BadArgument, one_line
+
+AgentName = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"\S")]
+INT_MAX = 2**31 - 1  # of a Postgres integer
+
+
+class NewContract(BaseModel):
+    """Work to hand over. Fields left out get the table's defaults, shown here.
+
+    Raises:
+        BadArgument: a field is unknown, missing, or not as described.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parent_agent: AgentName = Field(description="Who hands the work over; at most 50 characters.")
+    target_agent: AgentName = Field(description="Who does the work; at most 50 characters.")
+    objective: str = Field(min_length=1, pattern=r"\S", description="What to do; at most 64 KiB.")
+    contract_id: UUID | None = Field(default=None, description="Your own id makes the call repeatable.")
+    session_id: UUID | None = Field(default=None, description="The session that the work belongs to.")
+    sd_id: str | None = Field(default=None, max_length=50, description="An existing strategic directive.")
+    constraints: dict[str, JsonValue] = Field(default={}, description="Rules for the work; at most 64 KiB.")
+    input_artifacts: list[UUID] = Field(default=[], max_length=1000, description="Artifacts it may read.")
+    input_summary: str | None = Field(default=None, description="What the inputs are; at most 64 KiB.")
+    expected_output_type: str = Field(default="artifact", max_length=50, description="The kind of result.")
+    output_schema: dict[str, JsonValue] | None = Field(default=None, description="JSON Schema of the output.")
+    priority: int = Field(default=50, ge=-INT_MAX - 1, le=INT_MAX, description="Higher is claimed first.")
+    max_tokens: int = Field(default=4000, ge=1, le=INT_MAX, description="Budget of one attempt, in tokens.")
+    timeout_minutes: int = Field(default=30, ge=1, le=INT_MAX, description="How long a lease lasts.")
+    max_retries: int = Field(
+        default=2, ge=0, le=INT_MAX, description="How many attempts may follow the first."
+    )
+    created_by: str = Field(default="system", max_length=100, description="Who created the contract.")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_line_error(cls, fields: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(fields)
+        except ValidationError as error:
+            raise BadArgument(f"not a contract: {one_line(error)}") from None
+
+
+class NewContractFields(TypedDict, total=False):
+    """The fields of `NewContract` as keywords, so that type checkers find a misspelt one."""
+
+    parent_agent: Required[str]
+    target_agent: Required[str]
+    objective: Required[str]
+    contract_id: UUID | str | None
+    session_id: UUID | str | None
+    sd_id: str | None
+    constraints: dict[str, Any]
+    input_artifacts: list[UUID] | list[str]
+    input_summary: str | None
+    expected_output_type: str
+    output_schema: dict[str, Any] | None
+    priority: int
+    max_tokens: int
+    timeout_minutes: int
+    max_retries: int
+    created_by: str

@@ -1,0 +1,32 @@
+"""Backoff and waiting, for clients, workers and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+
+class Backoff:
+    """Waits that double from `first` to `longest` seconds, each shortened at random by up to half.
+
+    The randomness keeps programs that failed together from retrying together.
+    """
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first, self._longest = first, longest
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again with the first wait."""
+        self._next = self._first
+
+    def next(self) -> float:
+        """Return the next wait, in seconds."""
+        seconds, self._next = self._next, min(self._next * 2, self._longest)
+        return random.uniform(0.5, 1) * seconds  # noqa: S311 - not a secret
+
+
+async def first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:  # noqa: ASYNC109
+    """Wait until one of the futures is done, for at most `timeout` seconds. Cancels none of them."""
+    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,233 @@
+"""One attempt: a claimed contract, its handler and its lease, and the result that is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from ehg_tasks.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    BadArgument,
+    ClaimLost,
+    ContractNotFound,
+    IdempotencyConflict,
+    MigrationsMissing,
+    SettingsError,
+    StatusConflict,
+    TaskContractError,
+    TemporaryError,
+    UnexpectedAnswer,
+)
+from ehg_tasks.models import Claim, ContractStatus
+from ehg_tasks.values import storable
+from ehg_tasks.waiting import Backoff, first_of
+from ehg_tasks.worker.options import Context
+from ehg_tasks.worker.tasks import Failure, HeldLease, Result, start_task, storable_text
+from ehg_tasks.worker.telemetry import log, task_span
+
+FATAL = (SettingsError, AuthenticationFailed, AccessDenied, MigrationsMissing)
+"""No later call would succeed: the worker ends with such an error."""
+LOST = (ClaimLost, StatusConflict, ContractNotFound, IdempotencyConflict)
+"""The contract has been handed to another worker, or has ended."""
+
+
+class Attempt:
+    """An attempt at a contract.
+
+    Args:
+        context: the run of the worker.
+        claim: the contract.
+        since: when the claim was sent, in seconds of the monotonic clock.
+    """
+
+    def __init__(self, context: Context, claim: Claim, since: float) -> None:
+        self._context = context
+        self._options = context.options
+        self._claimed_at = since
+        self._began = time.monotonic()
+        self._lease = HeldLease(claim, since)
+        self._task = start_task(claim, context.client, self._lease, is_async=self._options.handler_is_async)
+
+    async def run(self) -> None:
+        """Run the handler and record its outcome, unless the lease is lost or the worker stops now."""
+        stop_now = self._context.stop_now
+        is_async = self._options.handler_is_async
+        handling = asyncio.create_task(self._handle())
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await first_of(handling, renewing, stop_now)
+            if handling.done():
+                renewing.cancel()
+                await self.record(handling.result())
+                return
+            self._lease.cancelled.set()
+            if is_async:
+                handling.cancel()
+            if renewing.done():
+                self._end("lost", f"the work is dropped: {renewing.result()}", logging.WARNING)
+            else:
+                await self.record(None)
+            # The slot stays taken while the handler runs. A thread cannot be stopped from outside.
+            await (asyncio.wait({handling}) if is_async else first_of(handling, stop_now))
+        finally:
+            renewing.cancel()
+            if not handling.cancelling():
+                handling.cancel()
+
+    # --- the handler ------------------------------------------------------------------------------
+
+    async def _handle(self) -> Result | Failure:
+        with task_span(self._task) as note_failure:
+            outcome = await self._call()
+            if isinstance(outcome, Result):
+                failure = await self._context.checker.check(self._task.output_schema, outcome.output)
+                outcome = failure or outcome
+            if isinstance(outcome, Failure):
+                note_failure(outcome)
+        return outcome
+
+    async def _call(self) -> Result | Failure:
+        handler: Any = self._options.handler
+        if not self._options.handler_is_async:
+            return await _in_thread(lambda: _outcome(handler, self._task))
+        try:
+            return _result(await handler(self._task))
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            return Failure.of(error)  # something that the handler awaited was cancelled, not the handler
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends only the attempt
+            return Failure.of(error)
+
+    # --- the lease --------------------------------------------------------------------------------
+
+    async def _renew(self) -> TaskContractError:
+        """Keep renewing the lease in time; return the error with which it is lost."""
+        every = self._options.renew_every or self._lease.seconds / 3
+        backoff = Backoff(min(1.0, every), every)
+        due = self._claimed_at + every
+        while True:
+            await asyncio.sleep(due - time.monotonic())
+            sent = time.monotonic()
+            try:
+                await self._context.client.renew(self._task)
+            except LOST as error:
+                return error
+            except TaskContractError as error:
+                self._log(logging.WARNING, f"the lease has not been renewed yet: {error}")
+                due = time.monotonic() + backoff.next()
+            else:
+                self._lease.renewed(sent)
+                backoff.reset()
+                due = sent + every
+
+    # --- the outcome ------------------------------------------------------------------------------
+
+    async def record(self, outcome: Result | Failure | None) -> None:
+        """Send the outcome, or (None) release the claim, until the server accepts or refuses it.
+
+        Every such call may be repeated. A result that arrives after the lease's end still counts as long
+        as nobody took the contract over, so this keeps trying for the length of a lease.
+        """
+        until = time.monotonic() + self._lease.seconds
+        backoff = Backoff(0.5, 10.0)
+        stop_now = self._context.stop_now
+        try:
+            while True:
+                try:
+                    await self._send(outcome)
+                except (TemporaryError, UnexpectedAnswer) as error:
+                    if stop_now.done() or time.monotonic() > until:
+                        return self._end("lost", f"the outcome is not recorded: {error}", logging.ERROR)
+                    self._log(logging.WARNING, f"the outcome has not been recorded yet: {error}")
+                    await first_of(stop_now, timeout=backoff.next())
+                except TaskContractError as error:
+                    if isinstance(outcome, Result) and not isinstance(error, LOST + FATAL):
+                        outcome = Failure(f"the result is refused: {error}")
+                        continue
+                    if isinstance(error, FATAL):
+                        self._context.end_with(error)
+                    return self._end("lost", f"the outcome is not recorded: {error}", logging.WARNING)
+                else:
+                    return None
+        except asyncio.CancelledError:
+            self._end("lost", "the outcome is not recorded: the worker had to stop", logging.ERROR)
+            raise
+
+    async def _send(self, outcome: Result | Failure | None) -> None:
+        client, task = self._context.client, self._task
+        match outcome:
+            case None:
+                await client.release(task)
+                self._end("released", "released")
+            case Result(output, summary, tokens):
+                await client.complete(task, output=output, result_summary=summary, execution_tokens=tokens)
+                self._end("completed", "completed")
+            case Failure(message, retry, error):
+                answer = await client.fail(task, message, retry=retry)
+                pending = answer.status == ContractStatus.PENDING
+                text = f"{'failed, to be retried' if pending else 'failed'}: {message}"
+                self._end("retried" if pending else "failed", text, logging.WARNING, error)
+
+    def _end(
+        self, counter: str, text: str, level: int = logging.INFO, error: BaseException | None = None
+    ) -> None:
+        self._context.counts[counter] += 1
+        self._log(level, text, error)
+
+    def _log(self, level: int, text: str, error: BaseException | None = None) -> None:
+        log(
+            level,
+            f"task contract {self._task.contract_id}: {text}",
+            agent=self._options.target_agent,
+            claim=self._task,
+            seconds=time.monotonic() - self._began,
+            error=error,
+        )
+
+
+def _outcome(handler: Callable[[Any], Any], task: Any) -> Result | Failure:
+    try:
+        return _result(handler(task))
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends only the attempt
+        return Failure.of(error)
+
+
+def _result(value: Any) -> Result | Failure:
+    result = value if isinstance(value, Result) else Result(value)
+    try:
+        # As the server will read it: tuples become arrays, and keys strings.
+        output = json.loads(json.dumps(storable("the output", result.output)))
+    except (BadArgument, RecursionError) as error:
+        return Failure(str(error))
+    summary = None if result.summary is None else storable_text(str(result.summary))
+    return replace(result, output=output, summary=summary)
+
+
+async def _in_thread(call: Callable[[], Result | Failure]) -> Result | Failure:
+    """Run `call` in a thread of its own, which does not keep the program from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result | Failure] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def set_result(outcome: Result | Failure) -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    def run() -> None:
+        outcome = context.run(call)
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            loop.call_soon_threadsafe(set_result, outcome)
+
+    threading.Thread(target=run, name="ehg-tasks-handler", daemon=True).start()
+    return await future

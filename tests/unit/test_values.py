@@ -1,0 +1,84 @@
+"""Values that Postgres cannot store are refused before anything is sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ehg_tasks.errors import BadArgument
+from ehg_tasks.values import NULL, parameters, storable, timestamp, uuid_text
+
+ID = UUID(int=1)
+
+
+def test_none_leaves_a_parameter_out_and_null_is_sent() -> None:
+    assert parameters(limit=5, agent_id=None, max_wait_minutes=NULL) == {
+        "p_limit": 5,
+        "p_max_wait_minutes": None,
+    }
+
+
+def test_ids_are_checked_and_sent_as_text() -> None:
+    assert parameters(contract_id=ID, request_key=str(ID)) == {
+        "p_contract_id": str(ID),
+        "p_request_key": str(ID),
+    }
+    for name in ("contract_id", "claim_token", "request_key", "agent_id", "idempotency_key"):
+        with pytest.raises(BadArgument, match=f"^{name} is not a UUID"):
+            parameters(**{name: "x"})
+
+
+@pytest.mark.parametrize("value", ["", "x", 5, None, b"x", "{" + "0" * 40])
+def test_anything_but_a_uuid_is_refused(value: Any) -> None:
+    with pytest.raises(BadArgument, match=r"^contract_id is not a UUID(: '.*')?$"):
+        uuid_text("contract_id", value)
+
+
+def test_a_secret_is_not_quoted() -> None:
+    with pytest.raises(BadArgument) as raised:
+        uuid_text("claim_token", "almost-a-token")
+    assert "almost" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "text", 0, 1.5, False, True, [], {}, [None], {"a": {"b": [1, "é", "\\u0000"]}}]
+)
+def test_json_is_sent_as_it_is(value: Any) -> None:
+    assert storable("output", value) == value
+
+
+def circular() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+def deep() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), [float("-inf")], b"x", {1}, {"a": object()}, {(1,): 2}, "\ud800", 10**5000,
+     datetime.now(UTC), "\0", ["a\0b"], {"\0": 1}, "\\\0", circular(), deep()],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_values_that_postgres_cannot_store_are_refused(value: Any) -> None:
+    with pytest.raises(BadArgument, match=r"^output (is not JSON|contains a NUL)") as raised:
+        storable("output", value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_time_needs_a_time_zone() -> None:
+    assert (
+        timestamp("t", datetime(2026, 11, 23, 9, 0, 0, 5, tzinfo=UTC)) == "2026-11-23T09:00:00.000005+00:00"
+    )
+    for bad in (datetime(2026, 1, 1), "2026-01-01"):  # noqa: DTZ001
+        with pytest.raises(BadArgument, match="time zone"):
+            timestamp("t", bad)  # type: ignore[arg-type]
