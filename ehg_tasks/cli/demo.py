@@ -1,119 +1,83 @@
-"""``ehg-tasks demo``: real work handed from agent to agent."""
+"""``ehg-tasks demo``: agents that check documents for one another."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ehg_tasks.errors import TaskContractError
+from ehg_tasks.cli.output import brief, say
+from ehg_tasks.errors import BadArgument
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ehg_tasks.demo.run import Summary
-    from ehg_tasks.settings import Settings
-
-SHOWN = 25  # findings that are printed; the rest is counted
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="The folder whose Markdown files are checked.")] = Path(),
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 2,
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder of Markdown files to check.", show_default="samples")
+    ] = None,
+    agents: Annotated[int, typer.Option("--workers", min=1, max=16, help="Number of agent processes.")] = 2,
     directory: Annotated[
-        Path, typer.Option("--dir", help="Folder of the embedded stack, where no project is set.")
+        Path, typer.Option("--dir", help="Folder of the embedded stack, if no project is set.")
     ] = Path(".ehg-tasks"),
     embedded: Annotated[
-        bool, typer.Option("--embedded", help="On the embedded stack, whatever the environment names.")
+        bool, typer.Option("--embedded", help="Use the embedded stack even if a project is set.")
     ] = False,
 ) -> None:
-    """Hand every Markdown file of a folder to checking agents and show what they find.
+    """Let agents check Markdown documents: the packaged samples, or those in FOLDER.
 
-    Works on the project of SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY (environment or .env); where
-    neither is set, on an embedded Supabase that this command starts and stops. The contracts, the
-    results and the dashboard's user stay in the project.
+    Uses the project of SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY (environment or .env) or, if neither
+    is set, an embedded Supabase that this command starts and stops. The contracts, the reports and the
+    dashboard user stay in the project. Exits with 1 if a document could not be checked.
     """
-    from rich.console import Console
-
-    from ehg_tasks.demo.documents import find_documents, samples_folder
+    from ehg_tasks.demo.documents import SAMPLES, find_documents
+    from ehg_tasks.demo.run import run
+    from ehg_tasks.local import LocalStack
     from ehg_tasks.settings import Settings
 
-    console = Console(highlight=False)
-    try:
-        documents = find_documents(folder)
-    except (OSError, ValueError) as error:
-        raise TaskContractError(str(error)) from None
+    checked = (folder or SAMPLES).resolve()
+    if not checked.is_dir():
+        raise BadArgument(f"{folder} is not a folder", hint="Name the folder that holds the documents.")
+    documents = find_documents(checked)
     if not documents:
-        console.print(f"No Markdown files in {folder}: the packaged samples take their place.")
-        folder = samples_folder()
-        documents = find_documents(folder)
+        raise BadArgument(f"there are no .md files in {folder}", hint="Name another folder, or none.")
 
+    say(f"Documents: {len(documents)} in {checked}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up, as on Ctrl-C
     if not embedded and Settings.configured():
         settings = Settings.from_env()
-        console.print(f"Project: {settings.url} (of SUPABASE_URL; its contracts and its user stay there)")
-        _run(settings, folder, documents, workers, console)
-        return
-    from ehg_tasks.local import LocalStack
-
-    with LocalStack(directory, progress=lambda text: console.print(f"[dim]{text}[/dim]")) as stack:
-        console.print(f"Project: the embedded Supabase at {stack.url} (data in {directory})")
-        _run(stack.settings(), folder, documents, workers, console)
-
-
-def _run(settings: Settings, folder: Path, documents: list[Path], workers: int, console: Console) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    from ehg_tasks.demo.run import Progress, run
-
-    class Screen(Progress):
-        def __init__(self, bar: Bar) -> None:
-            self.bar = bar
-            self.task = bar.add_task("contracts ended", total=len(documents))
-
-        def step(self, text: str) -> None:
-            self.bar.console.print(f"[bold]>[/bold] {text}")
-
-        def finished(self, done: int, total: int) -> None:
-            self.bar.update(self.task, completed=done, total=total)
-
-    with Bar(TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
-        summary = run(
-            settings, folder.resolve(), [path.resolve() for path in documents], workers, Screen(bar)
-        )
-    _print(summary, console)
+        say(f"Project: {settings.url}, from SUPABASE_URL")
+        summary = run(settings, checked, documents, agents, say)
+    else:
+        with LocalStack(directory, progress=say) as stack:
+            say(f"Project: the embedded Supabase at {stack.url}, with its data in {directory}")
+            summary = run(stack.settings(), checked, documents, agents, say)
+    print_summary(summary)
+    if folder is None:
+        typer.echo("These findings are planted in the samples. Check yours: ehg-tasks demo FOLDER")
     if summary.problems:
         raise typer.Exit(1)
 
 
-def _print(summary: Summary, console: Console) -> None:
-    from rich.markup import escape
-
-    findings = [(report.path, finding) for report in summary.reports for finding in report.findings]
+def print_summary(summary: Summary) -> None:
+    """Print the findings, the problems and the totals."""
+    findings = [(name, finding) for name, report in summary.reports.items() for finding in report.findings]
     if findings:
-        console.print("\n[bold]Findings[/bold]")
-        for path, finding in findings[:SHOWN]:
-            where = f"{escape(path)}:{finding.line}"
-            console.print(
-                f"  {where}  [cyan]{finding.rule}[/cyan]  {escape(finding.message)}", soft_wrap=True
-            )
-        if len(findings) > SHOWN:
-            console.print(f"  … and {len(findings) - SHOWN} more")
+        typer.secho("\nFindings", bold=True)
+    for name, finding in findings:
+        typer.echo(f"  {brief(name)}:{finding.line}  {finding.rule}  {brief(finding.message)}")
+    if summary.problems:
+        typer.secho("\nProblems", bold=True)
     for problem in summary.problems:
-        console.print(f"[red]{escape(problem)}[/red]")
+        typer.secho(f"  {brief(problem, 300)}", fg="red")
 
-    words = sum(report.words for report in summary.reports)
-    minutes = sum(report.reading_minutes for report in summary.reports)
-    clean = sum(not report.findings for report in summary.reports)
-    console.print()
-    console.print(
-        f"{len(summary.reports)} documents checked, {clean} clean, {len(findings)} findings; "
-        f"{words} words, {minutes:.0f} minutes to read."
-    )
-    if summary.totals:
-        totals = ", ".join(f"{count} {status}" for status, count in sorted(summary.totals.items()))
-        part = f"{summary.agents_seen} of {summary.workers} worker processes took part"
-        console.print(f"Backend job: {totals}; {part}.")
-    console.print(f"Dashboard: {escape(summary.dashboard)}.")
-    console.print(f"Took {summary.seconds:.1f} s.")
+    clean = sum(not report.findings for report in summary.reports.values())
+    words = sum(report.words for report in summary.reports.values())
+    typer.echo(f"\nDocuments: {len(summary.reports)} checked, {clean} clean; {words} words.")
+    typer.echo(f"Findings: {len(findings)}. Problems: {len(summary.problems)}.")
+    for line in summary.readers:
+        typer.echo(brief(line, 300))
+    typer.echo(f"Time: {summary.seconds:.1f} s.")

@@ -1,1 +1,1 @@
-"""The demo: agents check a folder of Markdown documents for one another."""
+"""The demo: one agent asks others to check a folder of Markdown documents."""

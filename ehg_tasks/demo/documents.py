@@ -1,154 +1,95 @@
-"""What the demo's agents do: check a Markdown document and estimate its reading time.
+"""The work that the demo's agents do: check a Markdown document.
 
 Rules:
 
-- ``heading-order``: a heading skips a level, as an h4 after an h2 does.
-- ``broken-link``: a relative link or image leads to no file, to no anchor, or out of the folder.
+- ``heading-order``: a heading skips a level, such as an h4 after an h2.
 - ``fence-language``: a fenced code block names no language.
-- ``document``: the document cannot be checked, or has too many findings to list.
-
-Links with a scheme or a host are not followed.
+- ``broken-link``: a relative link or image does not lead to a file in the folder.
 """
 
 from __future__ import annotations
 
-import os
-import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from pydantic import BaseModel, Field
 
-from ehg_tasks.demo.markdown import Finding, Page, finding, read
+SAMPLES = Path(__file__).parent / "samples"
+_MARKDOWN = MarkdownIt("commonmark").enable("table")
+_NOT_A_FILE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)  # a URL, or a place in this document
 
-WORDS_PER_MINUTE = 200
-MAX_FINDINGS = 1000  # with MAX_SHOWN, it keeps a report below the 1 MiB of a contract's output
-MAX_SHOWN = 120  # characters of a link in a message
-SUFFIXES = {".md", ".markdown"}
-SKIPPED_FOLDERS = {"node_modules", "venv", "build", "dist", "target", "_build"}
+
+class Finding(BaseModel):
+    """Something to fix in a document; lines count from 1."""
+
+    line: int = Field(ge=1)
+    rule: Literal["heading-order", "fence-language", "broken-link"]
+    message: str
 
 
 class DocumentReport(BaseModel):
-    """What a check found in one document."""
+    """The result of checking one document; code blocks have no words."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str = Field(description="Relative to the folder, with forward slashes.")
-    words: int = Field(ge=0, description="Visible ones: no code blocks, no URLs.")
-    reading_minutes: float = Field(ge=0, description="At 200 words a minute.")
-    headings: int = Field(ge=0)
-    findings: list[Finding] = Field(description="In the order of their lines.")
+    words: int = Field(ge=0)
+    findings: list[Finding]
 
 
-DOCUMENT_REPORT_SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    **DocumentReport.model_json_schema(mode="serialization"),
-}
+def find_documents(folder: Path) -> list[str]:
+    """Return the paths of the Markdown files in ``folder``, relative to it and sorted.
+
+    Hidden files and folders, ``node_modules`` and symbolic links are skipped.
+    """
+    found = (path for path in folder.rglob("*.md") if path.is_file() and not path.is_symlink())
+    paths = (path.relative_to(folder) for path in found)
+    skipped = re.compile(r"\.|node_modules$")
+    return sorted(path.as_posix() for path in paths if not any(map(skipped.match, path.parts)))
 
 
-def samples_folder() -> Path:
-    """Return the folder of the sample documents that come with the package."""
-    return Path(__file__).parent / "samples"
-
-
-def find_documents(folder: Path) -> list[Path]:
-    """Return the Markdown files below ``folder``, sorted.
-
-    Passes over hidden files and folders, node_modules, virtual environments, build output and
-    symbolic links.
+def check_document(folder: Path, name: str) -> DocumentReport:
+    """Check the document ``name``, a path relative to ``folder``. Reads nothing outside the folder.
 
     Raises:
-        OSError: the folder does not exist, is no folder, or cannot be read.
-        ValueError: the name of a document is not UTF-8, so no contract can hold it.
+        OSError: the document cannot be read.
+        ValueError: it is outside the folder, or is not UTF-8 text.
     """
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no folder {folder}: check its name")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder: name the folder that holds the documents")
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    documents = []
-    for name, subfolders, files in os.walk(folder, onerror=refuse):
-        here = Path(name)
-        subfolders[:] = [sub for sub in subfolders if not _is_skipped(here / sub)]
-        for path in (here / file for file in files):
-            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-                continue
-            if re.search("[\ud800-\udfff]", str(path.relative_to(folder))):
-                raise ValueError(f"the name of {str(path)!a} is not UTF-8: rename it")
-            if path.is_file() and not path.is_symlink():
-                documents.append(path)
-    return sorted(documents)
+    folder = folder.resolve()
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder):
+        raise ValueError(f"{name!r} is outside the folder")
+    tokens = _MARKDOWN.parse(path.read_text(encoding="utf-8-sig"))
+    inline = [child for token in tokens for child in token.children or []]
+    words = sum(len(child.content.split()) for child in inline if child.type in {"text", "code_inline"})
+    return DocumentReport(words=words, findings=list(_findings(tokens, path.parent, folder)))
 
 
-def _is_skipped(folder: Path) -> bool:
-    return folder.name.startswith(".") or folder.name in SKIPPED_FOLDERS or (folder / "pyvenv.cfg").exists()
+def _findings(tokens: Iterable[Token], here: Path, folder: Path) -> Iterator[Finding]:
+    above = 6  # the first heading may have any level
+    for token in tokens:
+        line = token.map[0] + 1 if token.map else 1
+        if token.type == "heading_open":
+            level = int(token.tag[1])
+            if level > above + 1:
+                message = f"h{level} after h{above}: use h{above + 1}"
+                yield Finding(line=line, rule="heading-order", message=message)
+            above = level
+        if token.type == "fence" and not token.info.strip():
+            message = "no language: write text if there is none"
+            yield Finding(line=line, rule="fence-language", message=message)
+        for child in token.children or []:
+            line += child.type in {"softbreak", "hardbreak"}
+            target = str(child.attrs.get("href") or child.attrs.get("src") or "")
+            name = unquote(re.split("[?#]", target)[0])
+            if not _NOT_A_FILE.match(target) and not _is_in(folder, here / name):
+                yield Finding(line=line, rule="broken-link", message=f"not in the folder: {name}")
 
 
-def check_document(path: Path, folder: Path) -> DocumentReport:
-    """Check one document; nothing outside ``folder`` is read.
-
-    Raises:
-        FileNotFoundError: there is no such document.
-        OSError: it cannot be read.
-        ValueError: it lies outside ``folder``.
-    """
-    path, folder = path.resolve(), folder.resolve()
-    name = path.relative_to(folder).as_posix()
-    page = read(path)
-    findings = sorted([*page.findings, *_broken_links(page, path, folder)], key=lambda found: found.line)
-    if len(findings) > MAX_FINDINGS:
-        message = f"{len(findings) - MAX_FINDINGS} more findings from here on"
-        findings[MAX_FINDINGS:] = [finding(findings[MAX_FINDINGS].line, "document", message)]
-    return DocumentReport(
-        path=name,
-        words=page.words,
-        reading_minutes=round(page.words / WORDS_PER_MINUTE, 2),
-        headings=len(page.headings),
-        findings=findings,
-    )
-
-
-_EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
-
-
-def _broken_links(page: Page, path: Path, folder: Path) -> Iterator[Finding]:
-    pages = {path: page}
-    for line, href in page.links:
-        fault = None if _EXTERNAL.match(href) else _fault(href, path, folder, pages)
-        if fault:
-            shown = "".join(char if char.isprintable() else "\ufffd" for char in unquote(href)[:MAX_SHOWN])
-            yield finding(line, "broken-link", f"{fault}: {shown}" if shown else fault)
-
-
-def _fault(href: str, path: Path, folder: Path, pages: dict[Path, Page]) -> str | None:
-    """What is wrong with a relative link of the document at ``path``; ``pages`` are those read so far."""
-    if not href:
-        return "link without a target"
-    place, _, anchor = href.partition("#")
-    target = path
-    if place := unquote(place.partition("?")[0]):
-        # As on GitHub, a leading slash means the top folder. Dots are resolved as text, so that
-        # nothing outside the folder is looked at.
-        start = "" if place.startswith("/") else path.parent.relative_to(folder).as_posix()
-        place = posixpath.normpath(posixpath.join(start, place.lstrip("/")))
-        if place.split("/")[0] == "..":
-            return "link leaves the folder"
-        try:
-            target = Path(os.path.realpath(folder / place))
-            if not target.is_relative_to(folder):  # by a symbolic link
-                return "link leaves the folder"
-            target.stat()
-            if anchor and target not in pages and target.suffix.lower() in SUFFIXES and target.is_file():
-                pages[target] = read(target)
-        except (OSError, ValueError):  # missing, not ours to read, too long, or no name for a file
-            return "no such file"
-    page = pages.get(target)
-    if page is None or page.unread or anchor in {"", "top"} or unquote(anchor) in page.anchors:
-        return None
-    return "no such anchor"
+def _is_in(folder: Path, path: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder) and path.exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of symbolic links
+        return False

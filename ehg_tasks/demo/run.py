@@ -1,4 +1,4 @@
-"""The main job, end to end: one parent agent, several worker processes, a dashboard user, a backend job."""
+"""The demo from end to end: a parent agent, agent processes, a dashboard user and a backend job."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from ehg_tasks import (
     AgentTasks,
@@ -24,171 +25,159 @@ from ehg_tasks import (
     Settings,
     TaskContractError,
 )
-from ehg_tasks.demo.checker import AGENT
-from ehg_tasks.demo.documents import DOCUMENT_REPORT_SCHEMA, DocumentReport
+from ehg_tasks.demo.documents import DocumentReport
 
-PARENT = "DEMO_PARENT"
-CALL = 1000  # contracts or ids that the server takes in one call
-POLL_SECONDS = 0.3
-
-
-@dataclass
-class Progress:
-    """What the demo tells its screen while it runs. The command line overrides what it shows."""
-
-    def step(self, text: str) -> None:
-        """Tell that the next step begins."""
-
-    def finished(self, done: int, total: int) -> None:
-        """Tell how many of the contracts have ended."""
+CREATE_LIMIT = 1000  # contracts in one call of create_many
+POLL_SECONDS = 0.2
 
 
 @dataclass
 class Summary:
-    """What the demo found."""
+    """The result of a run. The texts in it come from other agents: escape them before printing."""
 
-    reports: list[DocumentReport] = field(default_factory=list)
+    reports: dict[str, DocumentReport] = field(default_factory=dict)
+    """By document."""
     problems: list[str] = field(default_factory=list)
-    """Contracts that ended without a report, one line each."""
+    """One line for each contract that ended without a report."""
+    readers: list[str] = field(default_factory=list)
+    """What the dashboard user and the backend job read, one line each."""
     seconds: float = 0.0
-    workers: int = 0
-    agents_seen: int = 0
-    """How many different worker processes completed at least one contract."""
-    dashboard: str = ""
-    """What the signed-in user saw, or why nobody could sign in."""
-    totals: dict[str, int] = field(default_factory=dict)
-    """Contracts of this run by status, as the backend job counts them; empty without a secret key."""
 
 
-def run(settings: Settings, folder: Path, documents: list[Path], workers: int, progress: Progress) -> Summary:
-    """Hand every document to the checking agents and gather what they report.
+def run(
+    settings: Settings, folder: Path, documents: Iterable[str], agents: int, progress: Callable[[str], None]
+) -> Summary:
+    """Have ``agents`` processes check the documents, and gather their reports.
 
     Raises:
-        TaskContractError: when the project refuses or cannot be reached.
+        TaskContractError: the project refuses a call or cannot be reached, or an agent process ended.
     """
     started = time.monotonic()
     session = uuid.uuid4()
-    summary = Summary(workers=workers)
-    contracts = [new_contract(path.relative_to(folder).as_posix(), session) for path in documents]
-
-    with AgentTasks(settings) as parent:
-        progress.step(f"{workers} processes of {AGENT} wait for work, with the publishable key only")
-        with worker_processes(settings, folder, session, workers) as processes:
-            progress.step(f"{PARENT} creates {len(contracts)} contracts for {AGENT}")
-            ids: list[uuid.UUID] = []
-            try:
-                for start in range(0, len(contracts), CALL):
-                    made = parent.create_many(contracts[start : start + CALL])
-                    ids += [contract.contract_id for contract in made]
-                outcomes = wait(parent, ids, processes, progress)
-            except BaseException:
-                withdraw(parent, ids)
-                raise
-
-    for outcome in outcomes:
-        if outcome.status == "completed":
-            summary.reports.append(DocumentReport.model_validate(outcome.output))
-        else:
-            summary.problems.append(f"{outcome.contract_id} {outcome.status}: {outcome.error_message}")
-    progress.step("A dashboard user signs up, signs in and looks at the table")
-    summary.dashboard = look(settings, session)
+    # A name of its own keeps this run's agents away from the contracts of others in a shared project.
+    target = f"DOCMON-{session.hex[:8]}"
+    contracts = {uuid.uuid4(): document for document in documents}
+    with AgentTasks(settings) as parent, cancel_on_error(parent, contracts):
+        progress(f"Starting agent {target} (processes: {agents}) with only the publishable key ...")
+        with agent_processes(settings, folder, target, agents) as processes:
+            progress(f"Agent DEMO creates a contract for each document, addressed to {target} ...")
+            create(parent, contracts, session, target)
+            outcomes = wait(parent, contracts, processes)
+    summary = summarize(contracts, outcomes)
+    progress("A dashboard user signs up, signs in and reads the table ...")
+    summary.readers.append(ask_dashboard(settings, session, len(contracts)))
     if settings.secret_key is not None:
-        progress.step("The backend job counts")
-        with BackendTasks(settings) as backend:
-            rows = list(backend.list(session_id=session))
-        summary.totals = dict(Counter(str(row.status) for row in rows))
-        summary.agents_seen = len({row.completed_by_agent_id for row in rows if row.completed_by_agent_id})
+        progress("A backend job counts the contracts ...")
+        summary.readers.append(ask_backend(settings, session))
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def new_contract(path: str, session: uuid.UUID) -> NewContract:
-    """Describe the check of one document."""
-    return NewContract(
-        parent_agent=PARENT,
-        target_agent=AGENT,
-        objective="Check heading order, links and code fences of this document; estimate its reading time.",
-        session_id=session,
-        input_summary=path[-4096:],
-        constraints={"path": path},
-        expected_output_type="document_report",
-        output_schema=DOCUMENT_REPORT_SCHEMA,
-        timeout_minutes=5,
-        created_by="ehg-tasks demo",
-    )
-
-
-@contextmanager
-def worker_processes(
-    settings: Settings, folder: Path, session: uuid.UUID, count: int
-) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Run ``count`` worker processes; they end with this block, or with this program however it ends."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
-    environment["SUPABASE_URL"] = settings.url
-    environment["SUPABASE_PUBLISHABLE_KEY"] = settings.key("publishable").get_secret_value()
-    command = [sys.executable, "-m", "ehg_tasks.demo.checker", str(folder), str(session)]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        for _ in range(count)
+def create(parent: AgentTasks, contracts: Mapping[uuid.UUID, str], session: uuid.UUID, target: str) -> None:
+    """Create a contract for each document."""
+    new = [
+        NewContract(
+            contract_id=contract_id,
+            parent_agent="DEMO",
+            target_agent=target,
+            session_id=session,
+            objective="Check the headings, code blocks and links of this document.",
+            constraints={"path": document},
+            output_schema=DocumentReport.model_json_schema(),
+            timeout_minutes=5,
+            created_by="ehg-tasks demo",
+        )
+        for contract_id, document in contracts.items()
     ]
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            process.stdout.readline()  # "ready", or nothing where it could not start
-        yield processes
-    finally:
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in processes:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+    for start in range(0, len(new), CREATE_LIMIT):
+        parent.create_many(new[start : start + CREATE_LIMIT])
 
 
 def wait(
-    parent: AgentTasks, ids: list[uuid.UUID], processes: list[subprocess.Popen[bytes]], progress: Progress
-) -> list[Outcome]:
-    """Poll the outcomes of ``ids`` until every contract has ended."""
-    open_ids = list(ids)
+    parent: AgentTasks, contracts: Iterable[uuid.UUID], processes: Iterable[subprocess.Popen[bytes]]
+) -> dict[uuid.UUID, Outcome]:
+    """Poll until every contract has ended."""
     ended: dict[uuid.UUID, Outcome] = {}
-    while open_ids:
-        if all(process.poll() is not None for process in processes):
-            raise TaskContractError("all worker processes have ended; their messages are above")
-        for start in range(0, len(open_ids), CALL):
-            for outcome in parent.outcomes(open_ids[start : start + CALL]):
-                if outcome.status.is_final:
-                    ended[outcome.contract_id] = outcome
-        open_ids = [contract_id for contract_id in open_ids if contract_id not in ended]
-        progress.finished(len(ended), len(ids))
-        if open_ids:
-            time.sleep(POLL_SECONDS)
-    return [ended[contract_id] for contract_id in ids]
+    while waiting := [contract_id for contract_id in contracts if contract_id not in ended]:
+        if any(process.poll() is not None for process in processes):
+            raise TaskContractError("an agent process ended before the work did")
+        outcomes = parent.outcomes(waiting)
+        ended |= {outcome.contract_id: outcome for outcome in outcomes if outcome.status.is_final}
+        time.sleep(POLL_SECONDS)
+    return ended
 
 
-def withdraw(parent: AgentTasks, ids: list[uuid.UUID]) -> None:
-    """Cancel what has not ended, so that nothing of a broken run waits for the next one."""
-    for start in range(0, len(ids), CALL):
-        for outcome in parent.outcomes(ids[start : start + CALL]):
-            if not outcome.status.is_final:
-                with suppress(TaskContractError):  # it may have ended meanwhile
-                    parent.cancel(outcome.contract_id, "the demo was interrupted")
+def summarize(contracts: Mapping[uuid.UUID, str], outcomes: Mapping[uuid.UUID, Outcome]) -> Summary:
+    """Sort the outcomes into reports and problems."""
+    summary = Summary()
+    for contract_id, document in contracts.items():
+        outcome = outcomes[contract_id]
+        if outcome.status != "completed":
+            summary.problems.append(f"{document}: {outcome.status}: {outcome.error_message}")
+            continue
+        try:
+            summary.reports[document] = DocumentReport.model_validate(outcome.output)
+        except ValidationError:  # anyone with the publishable key can complete a contract
+            summary.problems.append(f"{document}: completed, but the output is not a document report")
+    return summary
 
 
-def look(settings: Settings, session: uuid.UUID) -> str:
-    """Sign a new user up and in, and say what that user sees of the table."""
+@contextmanager
+def cancel_on_error(parent: AgentTasks, contracts: Iterable[uuid.UUID]) -> Iterator[None]:
+    """Cancel the contracts that have not ended if the block fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        with suppress(TaskContractError):  # the first error says more
+            for outcome in parent.outcomes(contracts):
+                if not outcome.status.is_final:
+                    with suppress(TaskContractError):  # it has ended meanwhile
+                        parent.cancel(outcome.contract_id, "the demo was interrupted")
+        raise
+
+
+@contextmanager
+def agent_processes(
+    settings: Settings, folder: Path, target: str, count: int
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run ``count`` agent processes, which end with the block."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
+    environment["SUPABASE_URL"] = settings.url
+    environment["SUPABASE_PUBLISHABLE_KEY"] = settings.key("publishable").get_secret_value()
+    command = [sys.executable, "-m", "ehg_tasks.demo.agent", str(folder), target]
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for _ in range(count):
+            processes.append(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            )
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()  # "ready", or nothing if it has ended
+        yield processes
+    finally:
+        for process in processes:
+            process.communicate()  # closes its standard input, and waits for its end
+
+
+def ask_dashboard(settings: Settings, session: uuid.UUID, created: int) -> str:
+    """Sign up and sign in as a new user, and say what that user can read."""
     email, password = f"dana-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
-    filters: dict[str, Any] = {"session_id": session}
     with DashboardTasks(settings) as dashboard:
         try:
             dashboard.sign_up(email, password)
             dashboard.sign_in(email, password)
         except TaskContractError as error:
-            # A hosted project may ask for a confirmed address, or allow no sign-up at all.
-            return f"nobody could sign in: {error.message}"
-        shown = sum(1 for _ in dashboard.list(**filters))
-        return f"{email} sees {shown} of {dashboard.count(**filters)} contracts of this run"
+            # A project may disable sign-ups or require email confirmation.
+            return f"Dashboard: a new user cannot sign in: {error.message}"
+        return f"Dashboard: {email} can read {dashboard.count(session_id=session)} of {created} contracts."
+
+
+def ask_backend(settings: Settings, session: uuid.UUID) -> str:
+    """Count the contracts by status, and the processes that completed them."""
+    with BackendTasks(settings) as backend:
+        rows = list(backend.list(session_id=session))
+    counts = Counter(str(row.status) for row in rows)
+    agents = {row.completed_by_agent_id for row in rows if row.completed_by_agent_id}
+    statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return f"Backend job: {statuses}; agent processes that took part: {len(agents)}."

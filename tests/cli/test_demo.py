@@ -1,180 +1,168 @@
-"""`ehg-tasks demo` and `ehg-tasks local` through their real entry point."""
+"""`ehg-tasks demo` through its real entry point, and what it makes of other agents' answers."""
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import subprocess
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from psycopg import Connection
 
-from ehg_tasks.local import LocalStack
+from ehg_tasks import AgentTasks, TaskContractError
+from ehg_tasks.cli.demo import print_summary
+from ehg_tasks.demo.run import cancel_on_error, create, summarize, wait
 from tests.cli.conftest import Program
 from tests.conftest import Project
 
 Contracts = Callable[[], list[dict[str, Any]]]
 
+PLANTED = """\
+Findings
+  README.md:13  broken-link  not in the folder: services/payments.md
+  on-call.md:13  fence-language  no language: write text if there is none
+  on-call.md:19  heading-order  h4 after h2: use h3
+  services/database.md:4  broken-link  not in the folder: ../images/db.png
+  services/database.md:26  broken-link  not in the folder: ../../backups.md
+  services/database.md:26  broken-link  not in the folder: restore-drill.md
 
-def documents(folder: Path) -> None:
-    (folder / "sub").mkdir()
-    (folder / "one.md").write_text("# One\n\n### Three\n\n[gone](nowhere.md)\n")
-    (folder / "sub" / "two.md").write_text("# Two\n\n```\ncode\n```\n")
-    (folder / "three.md").write_text("# Three\n\nAll is well.\n")
-
-
-class TestDemo:
-    def test_on_a_project_of_the_environment(
-        self, program: Program, project: Project, tmp_path: Path, contracts: Contracts
-    ) -> None:
-        documents(tmp_path)
-        keys = {
-            "SUPABASE_PUBLISHABLE_KEY": project.publishable_key,
-            "SUPABASE_SECRET_KEY": project.secret_key,
-        }
-        answer = program("demo", **keys)
-        assert (answer.code, answer.err) == (0, "")
-        for line in (
-            "one.md:3  heading-order  h3 after h1: use h2",
-            "one.md:5  broken-link  no such file: nowhere.md",
-            "sub/two.md:3  fence-language",
-            "3 documents checked, 1 clean, 3 findings",
-            "Backend job: 3 completed",
-            "sees 3 of 3 contracts of this run",
-        ):
-            assert line in answer.out
-        rows = contracts()
-        assert {(row["parent_agent"], row["target_agent"], row["status"]) for row in rows} == {
-            ("DEMO_PARENT", "DOCMON", "completed")
-        }
-        assert all(row["output_artifact_id"] and row["completed_by_agent_id"] for row in rows)
-
-    def test_without_a_secret_key_there_is_no_backend_job(
-        self, program: Program, project: Project, tmp_path: Path
-    ) -> None:
-        documents(tmp_path)
-        answer = program("demo", "--workers", "3", SUPABASE_PUBLISHABLE_KEY=project.publishable_key)
-        assert answer.code == 0
-        assert "Backend job" not in answer.out
-
-    def test_what_waits_from_another_run_is_left_untouched(
-        self,
-        program: Program,
-        project: Project,
-        tmp_path: Path,
-        contracts: Contracts,
-        database: Connection[Any],
-    ) -> None:
-        documents(tmp_path)
-        database.execute(
-            "insert into public.agent_task_contracts (parent_agent, target_agent, objective, priority)"
-            " select 'OTHER', 'DOCMON', 'o', 99 from generate_series(1, 5)"
-        )
-        answer = program("demo", SUPABASE_PUBLISHABLE_KEY=project.publishable_key)
-        assert answer.code == 0, answer
-        others = [row for row in contracts() if row["parent_agent"] == "OTHER"]
-        assert [(row["status"], row["retry_count"]) for row in others] == [("pending", 0)] * 5
-
-    def test_refusals(self, program: Program, project: Project, tmp_path: Path) -> None:
-        documents(tmp_path)
-        assert "there is no folder" in program.refuses(1, "demo", "nowhere")
-        keyless = program("demo")
-        assert keyless.code == 3
-        assert "SUPABASE_PUBLISHABLE_KEY" in keyless.err
-        swapped = program("demo", SUPABASE_PUBLISHABLE_KEY=project.secret_key)
-        assert swapped.code == 3
-        assert "was given a secret key" in swapped.err
-
-    def test_an_interrupted_run_leaves_nothing_waiting(
-        self, program: Program, project: Project, tmp_path: Path, contracts: Contracts
-    ) -> None:
-        for number in range(400):
-            (tmp_path / f"{number}.md").write_text("# A document\n\n" + "word " * 2000)
-        with subprocess.Popen(
-            program.command("demo"),
-            cwd=tmp_path,
-            env=program.env | {"SUPABASE_PUBLISHABLE_KEY": project.publishable_key},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as demo:
-            while not any(row["status"] == "completed" for row in contracts()):
-                assert demo.poll() is None
-            demo.send_signal(signal.SIGINT)
-        assert demo.returncode != 0
-        assert {row["status"] for row in contracts()} <= {"completed", "cancelled", "in_progress"}
-        assert not [row for row in contracts() if row["status"] == "pending"]
+Documents: 5 checked, 2 clean; """
 
 
-class TestLocal:
-    def test_from_start_to_stop(self, program: Program, tmp_path: Path) -> None:
-        bare = Program(tmp_path, {n: v for n, v in program.env.items() if n != "SUPABASE_URL"}, ())
-        assert bare("local", "status").code == 1
-        assert "there is no stack" in bare.refuses(9, "local", "env")
-        started = bare("local", "start")
-        assert started.code == 0, started
-        try:
-            stack = LocalStack(tmp_path / ".ehg-tasks")
-            state = stack.running()
-            assert state is not None
-            assert stack.url in started.err
-            assert bare("local", "status").out.startswith(f"The stack runs at {stack.url} ")
-            assert bare("local", "status", "--json").json == state
-            assert "runs already" in bare.refuses(9, "local", "run")
-            printed = dict(line.split("=", 1) for line in bare("local", "env").out.splitlines())
-            assert printed == stack.env()
-            assert list(printed) == [
-                "SUPABASE_URL",
-                "SUPABASE_PUBLISHABLE_KEY",
-                "SUPABASE_SECRET_KEY",
-                "SUPABASE_DB_URL",
-            ]
-            (tmp_path / ".env").write_text(bare("local", "env").out)
-            documents(tmp_path)
-            assert "3 documents checked" in bare("demo").out
-            assert bare("local", "reset").code == 0
-            assert bare("local", "env").out == (tmp_path / ".env").read_text()
-        finally:
-            assert bare("local", "stop").code == 0
-        assert bare("local", "status").code == 1
-        assert bare("local", "stop").err == "The stack did not run.\n"
+def test_the_findings_are_the_planted_ones_whatever_the_current_folder_holds(
+    as_agent: Program, project: Project, tmp_path: Path, contracts: Contracts
+) -> None:
+    (tmp_path / "other.md").write_text("# One\n\n### Three\n")
+    answer = as_agent("demo", SUPABASE_SECRET_KEY=project.secret_key)
+    assert answer.code == 0, answer
+    assert PLANTED in answer.out
+    assert "can read 5 of 5 contracts." in answer.out
+    assert "Backend job: 5 completed; " in answer.out
+    assert {(row["parent_agent"], row["status"]) for row in contracts()} == {("DEMO", "completed")}
 
-    def test_run_ends_with_a_signal_and_leaves_no_process(self, program: Program, tmp_path: Path) -> None:
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            with subprocess.Popen(
-                program.command("local", "run"),
-                cwd=tmp_path,
-                env=program.env,
-                stderr=subprocess.PIPE,
-                text=True,
-            ) as running:
-                assert running.stderr is not None
-                while not (line := running.stderr.readline()).startswith("The stack runs"):
-                    assert line, "it ended"
-                url = re.search(r"http://127\.0\.0\.1:\d+", line)
-                assert url is not None
-                state = LocalStack(tmp_path / ".ehg-tasks").running()
-                assert state is not None
-                running.send_signal(sign)
-                assert "The stack has ended." in running.stderr.read()
-            assert running.returncode == 0
-            for process in (state["pid"], state["postgres"]):
-                try:
-                    os.kill(process, 0)
-                except ProcessLookupError:
-                    continue
-                zombie = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-                assert zombie, "a process is left behind"
 
-    def test_run_ends_when_it_is_stopped_from_elsewhere(self, program: Program, tmp_path: Path) -> None:
-        with subprocess.Popen(
-            program.command("local", "run"), cwd=tmp_path, env=program.env, stderr=subprocess.PIPE, text=True
-        ) as running:
-            assert running.stderr is not None
-            while not (line := running.stderr.readline()).startswith("The stack runs"):
-                assert line, "it ended"
-            assert program("local", "stop").err == "The stack has ended; its data stays.\n"
-            assert "stopped from elsewhere" in running.stderr.read()
-        assert running.returncode == 0
+def test_without_a_secret_key_there_is_no_backend_job(as_agent: Program) -> None:
+    answer = as_agent("demo")
+    assert answer.code == 0, answer
+    assert "Backend job" not in answer.out
+
+
+def test_a_document_that_cannot_be_checked_is_a_problem(as_agent: Program, tmp_path: Path) -> None:
+    (tmp_path / "latin.md").write_bytes(b"caf\xe9")
+    answer = as_agent("demo", ".")
+    assert answer.code == 1
+    assert "  latin.md: failed: cannot check the document: 'utf-8' codec can't decode" in answer.out
+
+
+def test_control_characters_in_names_and_findings_are_escaped(as_agent: Program, tmp_path: Path) -> None:
+    (tmp_path / "red\x1b[31m.md").write_text("[a](x%1b]0;title%07)\n")
+    (tmp_path / "bad\x1b[31m.md").write_bytes(b"caf\xe9")
+    answer = as_agent("demo", ".")
+    assert r"  red\x1b[31m.md:1  broken-link  not in the folder: x\x1b]0;title\x07" in answer.out
+    assert r"  bad\x1b[31m.md: failed: " in answer.out
+    assert "\x1b" not in answer.out + answer.err
+
+
+def test_the_answers_of_other_agents_are_escaped_lines(
+    agent: AgentTasks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = {"words": 1, "findings": [{"line": 1, "rule": "broken-link", "message": "a\x1b[2J\nb"}]}
+    contracts = {uuid.uuid4(): name for name in ("report.md", "text.md", "number.md", "failed.md")}
+    create(agent, contracts, uuid.uuid4(), "DOCMON-test")
+    for claim in agent.claim("DOCMON-test", limit=4):
+        match contracts[claim.contract_id]:
+            case "report.md":
+                agent.complete(claim, output=report)
+            case "text.md":
+                agent.complete(claim, output="\x1b[2J")
+            case "number.md":
+                agent.complete(claim, output={"words": 10**400, "findings": []})
+            case "failed.md":
+                agent.fail(claim, "\x1b[2J", retry=False)
+    print_summary(summarize(contracts, wait(agent, contracts, [])))
+    lines = capsys.readouterr().out.splitlines()
+    assert r"  report.md:1  broken-link  a\x1b[2J b" in lines
+    assert "  text.md: completed, but the output is not a document report" in lines
+    assert "  number.md: completed, but the output is not a document report" in lines
+    assert r"  failed.md: failed: \x1b[2J" in lines
+
+
+def test_contracts_of_others_in_the_project_stay_untouched(
+    as_agent: Program, contracts: Contracts, database: Connection[Any]
+) -> None:
+    database.execute(
+        "insert into public.agent_task_contracts (parent_agent, target_agent, objective, priority)"
+        " select 'OTHER', name, 'o', 99 from unnest(array['DOCMON', 'DOCMON-00000000']) as name"
+    )
+    assert as_agent("demo").code == 0
+    others = [row for row in contracts() if row["parent_agent"] == "OTHER"]
+    assert [(row["status"], row["retry_count"]) for row in others] == [("pending", 0)] * 2
+
+
+def test_a_folder_without_documents_is_refused(as_agent: Program, tmp_path: Path) -> None:
+    assert "there are no .md files in ." in as_agent.refuses(7, "demo", ".")
+    assert "nowhere is not a folder" in as_agent.refuses(7, "demo", "nowhere")
+
+
+def test_a_missing_or_wrong_key_is_refused(program: Program, project: Project) -> None:
+    keyless = program("demo")
+    assert (keyless.code, keyless.out) == (3, "")
+    assert "SUPABASE_PUBLISHABLE_KEY" in keyless.err
+    swapped = program("demo", SUPABASE_PUBLISHABLE_KEY=project.secret_key)
+    assert (swapped.code, swapped.out) == (3, "")
+    assert "was given a secret key" in swapped.err
+
+
+@contextmanager
+def running_demo(program: Program, folder: Path, contracts: Contracts) -> Iterator[subprocess.Popen[str]]:
+    """A demo in the middle of its work: at least one document is checked and many are not."""
+    for number in range(400):
+        (folder / f"{number}.md").write_text("# A document\n\n" + "word " * 2000)
+    with subprocess.Popen(
+        program.command("demo", "."),
+        cwd=folder,
+        env=program.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        while not any(row["status"] == "completed" for row in contracts()):
+            assert demo.poll() is None
+        yield demo
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_open_contract(
+    as_agent: Program, tmp_path: Path, contracts: Contracts, number: signal.Signals
+) -> None:
+    with running_demo(as_agent, tmp_path, contracts) as demo:
+        demo.send_signal(number)
+        _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert "Traceback" not in err
+    assert {row["status"] for row in contracts()} == {"completed", "cancelled"}
+
+
+def test_the_agent_processes_end_with_a_killed_program(
+    as_agent: Program, tmp_path: Path, contracts: Contracts
+) -> None:
+    with running_demo(as_agent, tmp_path, contracts) as demo:
+        demo.kill()
+        demo.communicate(timeout=60)  # standard error ends when no process holds it any more
+
+
+def test_contracts_are_cancelled_when_an_agent_process_ends_early(
+    agent: AgentTasks, contracts: Contracts
+) -> None:
+    new = {uuid.uuid4(): "a.md", uuid.uuid4(): "b.md"}
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    create(agent, new, uuid.uuid4(), "DOCMON-test")
+    agent.claim("DOCMON-test")
+    with pytest.raises(TaskContractError, match="an agent process ended"), cancel_on_error(agent, new):
+        wait(agent, new, [ended])
+    assert [row["status"] for row in contracts()] == ["cancelled"] * 2
