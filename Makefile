@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.installed ## Agents check the documents of this folder, through a real Supabase API.
+demo: $(VENV)/.installed ## Agents check sample documents, through a real Supabase API.
 	$(BIN)/ehg-tasks demo --embedded
 
 test: $(VENV)/.installed ## All tests, on an embedded Supabase.
