@@ -5,7 +5,7 @@
         for claim in agent.claim("DESIGN"):
             agent.complete(claim, output={"page": "..."})
 
-`AgentTasks`, `DashboardTasks` and `BackendTasks` are the three roles; each has an `Async…` twin.
+`AgentTasks`, `DashboardTasks` and `BackendTasks` are the three roles; each has an `Async…` counterpart.
 """
 
 from __future__ import annotations
