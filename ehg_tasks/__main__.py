@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; say in one line what to install where its libraries are missing."""
+    """Run the command line, or say what to install if its libraries are missing."""
     try:
         from ehg_tasks.cli import run
     except ModuleNotFoundError as error:

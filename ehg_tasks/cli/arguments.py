@@ -1,11 +1,14 @@
-"""Arguments that several commands take, and how their texts are read."""
+"""Arguments that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -14,24 +17,69 @@ from ehg_tasks.errors import BadArgument
 if TYPE_CHECKING:
     from ehg_tasks.models import ClaimHandle
 
-MOST_BYTES = 64 * 2**20  # of a file; the server's own limits are far below
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-ContractId = Annotated[str, typer.Argument(metavar="ID", help="The contract's id.", show_default=False)]
+MAX_FILE_BYTES = 64 * 2**20  # far above the limits of the server
+
+ContractId = Annotated[str, typer.Argument(metavar="ID", help="The id of the contract.", show_default=False)]
 Token = Annotated[
     str,
     typer.Option(
         "--token",
         metavar="TOKEN",
         envvar="EHG_TASKS_CLAIM_TOKEN",
-        help="The claim token; in the environment it stays out of the process list.",
+        help="The claim token. Pass it in the environment to keep it out of the process list.",
         show_default=False,
     ),
 ]
-Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The target agent.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def held(contract_id: str, token: str) -> ClaimHandle:
-    """The claim of these two texts."""
+def option(name: str, help: str, kind: Any = str, **settings: Any) -> Any:  # noqa: A002 - Typer's name
+    """Return the annotation of an optional option, for `with_options`.
+
+    Args:
+        name: the option, such as `--parent`.
+        help: its help text.
+        kind: the type of its value.
+        settings: more arguments of `typer.Option`.
+    """
+    return Annotated[kind | None, typer.Option(name, help=help, **settings)]
+
+
+def json_option(name: str, help: str) -> Any:  # noqa: A002
+    """Return the annotation of an option that takes JSON."""
+    help = f"{help}: JSON, @FILE, or - for standard input."  # noqa: A001
+    return option(name, help, metavar="JSON", callback=json_value)
+
+
+def with_options(options: Mapping[str, Any]) -> Callable[[Command], Command]:
+    """Add options to a command, which takes their values as `**options`; None is an option not given.
+
+    Args:
+        options: the `option` for each keyword. In the help they precede the command's own options.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        added = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=added)
+            for name, added in options.items()
+        ]
+        parameters = sorted([*added, *own], key=lambda p: p.default is not p.empty)  # required ones first
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def claim_handle(contract_id: str, token: str) -> ClaimHandle:
+    """Return the claim that the arguments ID and --token name.
+
+    Raises:
+        BadArgument: one of them is not a UUID.
+    """
     from uuid import UUID
 
     from ehg_tasks.models import ClaimHandle
@@ -42,13 +90,19 @@ def held(contract_id: str, token: str) -> ClaimHandle:
     )
 
 
-def content(name: str, source: str) -> str:
-    """What a file, or with `-` standard input, holds."""
+def read_text(name: str, source: str) -> str:
+    """Return the text of a file, or of standard input if the source is `-`.
+
+    Raises:
+        BadArgument: the source cannot be read, is too large or is not UTF-8; `name` is the argument.
+    """
+    if source == "-" and (sys.stdin is None or sys.stdin.closed):  # reading it closes it
+        raise BadArgument(f"{name}: standard input is closed; only one option can read it")
     try:
         with sys.stdin.buffer if source == "-" else Path(source).open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise BadArgument(f"{name}: {source} is larger than {MOST_BYTES // 2**20} MiB")
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise BadArgument(f"{name}: {source} is larger than {MAX_FILE_BYTES // 2**20} MiB")
         return data.decode("utf-8-sig")
     except OSError as error:
         raise BadArgument(f"{name}: cannot read {source}: {error.strerror or error}") from None
@@ -56,31 +110,48 @@ def content(name: str, source: str) -> str:
         raise BadArgument(f"{name}: {source} is not UTF-8") from None
 
 
-def json_value(name: str, given: str | None) -> Any:
-    """JSON from the argument itself, from a file (@NAME) or from standard input (-)."""
-    if given is None:
-        return None
-    if given == "-":
-        return parsed(name, content(name, "-"))
-    return parsed(name, content(name, given[1:]) if given.startswith("@") else given)
-
-
-def parsed(name: str, text: str) -> Any:
-    """The JSON value of a text.
+def parse_json(name: str, text: str) -> Any:
+    """Return the value of a JSON text.
 
     Raises:
-        BadArgument: it is none, or holds a number that JSON does not know.
+        BadArgument: the text is not JSON, or holds NaN or Infinity.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise BadArgument(f"{name} is not JSON: {error.msg} ({where})") from None
-    except RecursionError:
-        raise BadArgument(f"{name} is not JSON: nested too deeply") from None
-    except ValueError as error:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise BadArgument(f"{name} is not JSON: {error}") from None
 
 
-def _no_constant(found: str) -> NoReturn:
-    raise ValueError(f"{found} is no JSON number")
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+# --- callbacks of options ----------------------------------------------------------------------
+
+
+def text_value(option: typer.CallbackParam, given: str | None) -> str | None:
+    """Return the text given, or that of standard input for `-`."""
+    return read_text(option.opts[0], "-").strip() if given == "-" else given
+
+
+def json_value(option: typer.CallbackParam, given: str | None) -> Any:
+    """Return the value of JSON that is given as such, in a file (@FILE) or on standard input (-)."""
+    if given is None:
+        return None
+    name = option.opts[0]
+    if given == "-" or given.startswith("@"):
+        given = read_text(name, given.removeprefix("@"))
+    return parse_json(name, given)
+
+
+def time_value(option: typer.CallbackParam, given: str | None) -> datetime | None:
+    """Return the time of an ISO 8601 text; without a zone, it is local time."""
+    if given is None:
+        return None
+    try:
+        time = datetime.fromisoformat(given)
+        return time if time.tzinfo else time.astimezone()
+    except (ValueError, OverflowError):
+        raise BadArgument(
+            f"{option.opts[0]} is not an ISO 8601 time", hint="Write 2026-11-23 or 2026-11-23T09:30:00Z."
+        ) from None

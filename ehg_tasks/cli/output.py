@@ -1,6 +1,6 @@
-"""How the command line speaks: data on standard output, errors on standard error, one exit code a kind.
+"""How the command line prints: data to standard output, notices and errors to standard error.
 
-Texts in contracts come from other agents. What a terminal would obey is shown, not obeyed.
+Texts in contracts come from other agents, so control characters in them are printed as escapes.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
     from rich.table import Table
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 EXIT_CODES: list[tuple[type[errors.TaskContractError], int]] = [
     (errors.SettingsError, 3),
@@ -37,127 +36,161 @@ EXIT_CODES: list[tuple[type[errors.TaskContractError], int]] = [
     (errors.TemporaryError, 8),
     (errors.LocalStackError, 9),
 ]
-"""1 is any other failure, 2 a wrong command line."""
+"""1 is any other failure, 2 wrong usage (Typer's own)."""
 
-NARROWEST = 80  # columns of a terminal; narrower ones wrap, so that no id is ever cut
-NARROW = 110  # below it, tables leave out what matters least
-WIDEST = 100_000  # of a file or a pipe: nothing is cut there
-
-
-def exit_code(error: errors.TaskContractError) -> int:
-    """The exit code of the command line for an error."""
-    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+MIN_WIDTH = 80  # columns; narrower terminals wrap, so that an id is never cut
+NARROW_WIDTH = 110  # below it, tables omit their least important columns
+FILE_WIDTH = 100_000  # nothing is cut in files and pipes
 
 
-def fail(error: errors.TaskContractError) -> NoReturn:
-    """Say what happened and what to do in one line, and end."""
-    say(f"ehg-tasks: {error}")
-    sys.exit(exit_code(error))
+def exit_with(error: errors.TaskContractError) -> NoReturn:
+    """Print what happened and what to do in one line, and exit with the code of the error."""
+    print_notice(f"ehg-tasks: {error}")
+    sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1))
 
 
-def say(text: str) -> None:
-    """A line for the person at the terminal, beside the data."""
-    typer.echo(plain(text), err=True)
+# --- texts -------------------------------------------------------------------------------------
 
 
-def plain(text: str) -> str:
-    """The text with escapes in place of control characters (but line ends and tabs)."""
-    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+def escaped(text: str) -> str:
+    """Return the text with escapes in place of control characters other than newlines and tabs."""
+    return "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def brief(text: str, most: int = 100) -> str:
-    """The start of a text, in one line."""
-    line = " ".join(text[: 4 * most].split())
-    return plain(line if len(line) <= most and len(text) <= 4 * most else line[: most - 1] + "…")
+def shortened(text: str, width: int = 100) -> str:
+    """Return the start of a text in one line of at most `width` characters, before escaping."""
+    start = text[: 4 * width]  # texts may be long
+    line = " ".join(start.split())
+    return escaped(line if len(line) <= width and start == text else line[: width - 1] + "…")
 
 
-def value(found: Any) -> str:
-    """Anything as a person reads it; times in this machine's zone."""
-    match found:
+def as_text(value: Any) -> str:
+    """Return a value as people read it, with times in the time zone of this machine."""
+    match value:
         case None:
             return "-"
         case bool():
-            return "yes" if found else "no"
+            return "yes" if value else "no"
         case datetime():
-            local = found.astimezone() if 1 < found.year < 9999 else found
+            local = value.astimezone() if 1 < value.year < 9999 else value
             return local.strftime("%Y-%m-%d %H:%M:%S %Z")
         case float():
-            return f"{found:.1f}"
+            return f"{value:.1f}"
         case dict() | list():
-            return json.dumps(found, ensure_ascii=False, default=str)
+            return json.dumps(value, ensure_ascii=False, default=str)
         case _:
-            return str(found)
+            return str(value)
 
 
-# --- data ---------------------------------------------------------------------------------------
+def fields(result: BaseModel | list[Any]) -> str:
+    """Return the fields of a model, one per line, or those of several with blank lines between them."""
+    if isinstance(result, list):
+        return "\n\n".join(map(fields, result))
+    names = list(type(result).model_fields)
+    width = max(map(len, names))
+    next_line = "\n" + " " * (width + 2)
+    values = (as_text(getattr(result, name)).replace("\n", next_line) for name in names)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in zip(names, values, strict=True))
 
 
-def print_json(found: Any, *, indent: int | None = 2) -> None:
-    """One JSON document; models and lists of them included."""
-    text = json.dumps(_jsonable(found), ensure_ascii=not _unicode(), indent=indent)
-    # json leaves these as they are, and some terminals obey them.
+# --- printing ----------------------------------------------------------------------------------
+
+
+def print_notice(text: str) -> None:
+    """Print a line for the person at the terminal, on standard error."""
+    typer.echo(escaped(text), err=True)
+
+
+def print_result(
+    result: Any,
+    as_json: bool,
+    render: Callable[[Any], str | Table] = fields,
+    *,
+    empty: str = "",
+    indent: int | None = 2,
+) -> None:
+    """Print a result, as JSON or as `render` shows it to people.
+
+    Args:
+        result: a model, a list of models, or a JSON value.
+        as_json: whether to print JSON.
+        render: returns the text or the table to print.
+        empty: the notice to print in place of an empty result.
+        indent: of the JSON; None prints it in one line.
+    """
+    if as_json:
+        print_json(result, indent=indent)
+    elif empty and not result:
+        print_notice(empty)
+    elif isinstance(rendered := render(result), str):
+        typer.echo(escaped(rendered))
+    else:
+        console().print(rendered, no_wrap=True)
+
+
+def print_json(result: Any, *, indent: int | None = 2) -> None:
+    """Print one JSON document, which may hold models."""
+    text = json.dumps(
+        result,
+        default=lambda model: model.model_dump(mode="json"),
+        ensure_ascii=(sys.stdout.encoding or "").lower().replace("-", "") != "utf8",
+        indent=indent,
+    )
+    # json leaves these control characters as they are, and some terminals act on them.
     typer.echo(re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
-def _jsonable(found: Any) -> Any:
-    if isinstance(found, list):
-        return [_jsonable(item) for item in found]
-    return found if found is None or isinstance(found, str | int | dict) else found.model_dump(mode="json")
-
-
-def _unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-
-
-def print_fields(model: BaseModel) -> None:
-    """The fields of a model, a line each."""
-    fields = {name: getattr(model, name) for name in type(model).model_fields}
-    width = max(map(len, fields))
-    for name, found in fields.items():
-        typer.echo(f"{name:{width}}  {_indented(plain(value(found)), width + 2)}")
-
-
-def _indented(text: str, width: int) -> str:
-    return text.replace("\n", "\n" + " " * width)
+# --- tables ------------------------------------------------------------------------------------
 
 
 def console() -> Console:
-    """Standard output as rich draws on it; nothing is wrapped or cut where it is no terminal."""
+    """Return standard output as a rich console; files and pipes are wide enough for any line."""
     from rich.console import Console
 
-    screen = Console(highlight=False, markup=False, emoji=False)
-    screen.width = max(screen.width, NARROWEST) if screen.is_terminal else WIDEST
-    return screen
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, MIN_WIDTH) if console.is_terminal else FILE_WIDTH
+    return console
 
 
-GIVES_WAY = "OBJECTIVE"  # the column that gets the room which the others leave; they are never cut
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its heading, and how the value of a cell is read from an item."""
+
+    heading: str
+    value: Callable[[Any], Any]
+    right: bool = False
+    wide_only: bool = False  # omitted in narrow terminals
+    max_width: int | None = None  # in terminals
+    flexible: bool = False  # takes the width that the other columns leave
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = ()) -> Table:
-    """A table in which the objective gives way where there is no room for it."""
+def table(items: Iterable[Any], columns: Sequence[Column]) -> Table:
+    """Return a table with a row for each item, to be printed on `console()`."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
+    width = console().width
+    shown = [column for column in columns if width >= NARROW_WIDTH or not column.wide_only]
+    on_terminal = width < FILE_WIDTH
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    drawn.expand = GIVES_WAY in columns and console().width < WIDEST
-    for column in columns:
+    drawn.expand = on_terminal and any(column.flexible for column in shown)
+    for column in shown:
         drawn.add_column(
-            column,
+            column.heading,
+            justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            ratio=1 if drawn.expand and column == GIVES_WAY else None,
-            justify="right" if column in numbers else "left",
+            max_width=column.max_width if on_terminal else None,
+            ratio=1 if drawn.expand and column.flexible else None,
         )
-    for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
+    for item in items:
+        drawn.add_row(*(Text(shortened(as_text(column.value(item)))) for column in shown))
     return drawn
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = ()) -> None:
-    """Print a table."""
-    console().print(table(columns, rows, numbers), no_wrap=True)
+plain, brief, say = escaped, shortened, print_notice  # former names, for the demo

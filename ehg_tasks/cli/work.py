@@ -1,4 +1,4 @@
-"""``ehg-tasks work``: a worker whose handler is a command."""
+"""``ehg-tasks work``: a worker that runs a program for each contract."""
 
 from __future__ import annotations
 
@@ -9,56 +9,66 @@ from typing import Annotated
 
 import typer
 
-from ehg_tasks.cli.output import plain
+from ehg_tasks.cli.agents import PANEL
+from ehg_tasks.cli.output import escaped
 from ehg_tasks.errors import BadArgument
 
+app = typer.Typer()
 
+
+@app.command(rich_help_panel=PANEL)
 def work(
-    agent: Annotated[str, typer.Option(help="Whose contracts to work on.", show_default=False)],
+    agent: Annotated[str, typer.Option(help="The agent whose contracts to work on.", show_default=False)],
     command: Annotated[
         str,
         typer.Option(
             "--exec",
             metavar="COMMAND",
-            help="The program and its arguments, quoted as for a shell but run without one.",
+            help="The program and its arguments, quoted as for a shell. No shell runs them.",
             show_default=False,
         ),
     ],
-    concurrency: Annotated[int, typer.Option(min=1, max=100, help="How many contracts at once.")] = 1,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=100, help="How many contracts to work on at once.")
+    ] = 1,
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="Of one run (default: the contract's timeout_minutes)."
+            min=0.1, metavar="SECONDS", help="Limit of a run (default: the contract's timeout_minutes)."
         ),
     ] = None,
     grace: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="For running commands, once asked to end.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="How long programs may run on after a signal."),
     ] = 30,
     once: Annotated[
         bool,
-        typer.Option("--once", help="End when there is nothing to claim; retries that wait are left."),
+        typer.Option(
+            "--once",
+            help="Exit when nothing can be claimed. Retries that are due later are left.",
+        ),
     ] = False,
 ) -> None:
-    """Work on an agent's contracts with a program of yours (publishable key).
+    """Work on the contracts of an agent by running a program for each.
 
-    The program gets the contract as JSON on standard input (its input artifacts as `inputs`) and writes
-    the result as JSON to standard output, 1 MiB at most; nothing is no output. It gets no key and no
-    claim token. Exit code 0 completes the contract, 65 fails it for good, any other lets it be tried
-    again; the last lines on standard error are the error message.
+    The program reads the contract as JSON from standard input (its input artifacts are in `inputs`) and
+    writes the result as JSON to standard output: at most 1 MiB, or nothing if there is no output. It gets
+    neither keys nor the claim token. Exit code 0 completes the contract, 65 fails it without a retry, and
+    any other code fails the attempt. The last lines on standard error become the error message.
 
-    Ctrl-C or SIGTERM: no new contracts, running ones may finish, the rest is released; a second one
-    releases at once.
+    On Ctrl-C or SIGTERM, the worker claims no more contracts, lets running programs finish for --grace
+    seconds, and releases the rest. A second signal releases them at once.
     """
     try:
         arguments = shlex.split(command)
     except ValueError as error:
-        raise BadArgument(f"--exec cannot be read: {error}") from None
+        raise BadArgument(f"--exec cannot be parsed: {error}") from None
     if not arguments or shutil.which(arguments[0]) is None:
         name = arguments[0] if arguments else ""
-        raise BadArgument(f"--exec: there is no program {name!r}", hint="Give its path, or put it in PATH.")
+        raise BadArgument(f"--exec: no program {name!r} was found", hint="Give its path, or add it to PATH.")
 
     from ehg_tasks import AgentTasks
-    from ehg_tasks.cli.execute import Command
+    from ehg_tasks.cli.command_handler import CommandHandler
     from ehg_tasks.worker import Worker
 
     _log_to_stderr()
@@ -66,7 +76,7 @@ def work(
         worker = Worker(
             client,
             agent,
-            Command(arguments, timeout),
+            CommandHandler(arguments, timeout),
             concurrency=concurrency,
             grace_seconds=grace,
             until_idle=once,
@@ -75,10 +85,10 @@ def work(
 
 
 class _OneLine(logging.Formatter):
-    """Time, level and message in a line; what an agent wrote cannot break out of it."""
+    """Formats a record as one line, whatever an agent wrote into it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain(super().format(record)).replace("\n", " | ")
+        return escaped(super().format(record)).replace("\n", " | ")
 
     def formatException(self, ei: object) -> str:  # noqa: ARG002, N802 - the message has it
         return ""

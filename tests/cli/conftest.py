@@ -1,4 +1,4 @@
-"""Runs `ehg-tasks` as a person would: a program of its own, with nothing but its environment."""
+"""Runs `ehg-tasks` as a person would: as a program of its own, with nothing but its environment."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from typing import Any
 import psycopg
 import pytest
 
+from ehg_tasks import AgentTasks
 from tests.conftest import Project
 
-# What a program needs of the environment that the tests run in.
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+# The variables that a program needs from the environment of the tests.
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+
+CreateContract = Callable[..., str]
+ReadRow = Callable[[str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
     code: int
     out: str
     err: str
 
     @property
     def json(self) -> Any:
-        """The one JSON document that it printed; nothing else was printed."""
+        """The one JSON document that was printed; nothing else was printed."""
         assert (self.code, self.err) == (0, "")
         return json.loads(self.out)
 
@@ -41,10 +45,10 @@ class Program:
     env: dict[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
 
-    def __call__(self, *arguments: str, given: str = "", **env: str) -> Answer:
-        done = subprocess.run(
+    def __call__(self, *arguments: str, stdin: str = "", **env: str) -> Result:
+        process = subprocess.run(
             self.command(*arguments),
-            input=given,
+            input=stdin,
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -53,19 +57,19 @@ class Program:
             timeout=120,
         )
         for secret in self.secrets:
-            assert secret not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return Answer(done.returncode, done.stdout, done.stderr)
+            assert secret not in process.stdout + process.stderr
+        assert "Traceback" not in process.stderr
+        return Result(process.returncode, process.stdout, process.stderr)
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "ehg_tasks", *arguments]
 
-    def refuses(self, code: int, *arguments: str, given: str = "", **env: str) -> str:
-        """It ends with this exit code, prints no data, and says why in one line, which is returned."""
-        answer = self(*arguments, given=given, **env)
-        assert answer.code == code, answer
-        assert answer.out == ""
-        [line] = answer.err.splitlines()
+    def refuses(self, code: int, *arguments: str, stdin: str = "", **env: str) -> str:
+        """Return the one-line error of a command that must exit with `code` and print no data."""
+        result = self(*arguments, stdin=stdin, **env)
+        assert result.code == code, result
+        assert result.out == ""
+        [line] = result.err.splitlines()
         assert line.startswith("ehg-tasks: ")
         return line
 
@@ -75,8 +79,9 @@ class Program:
 
 @pytest.fixture
 def program(project: Project, database: psycopg.Connection[Any], tmp_path: Path) -> Program:
-    """Without any key."""
-    env = {name: os.environ[name] for name in KEPT if name in os.environ} | {"SUPABASE_URL": project.url}
+    """`ehg-tasks` without any key."""
+    env = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    env["SUPABASE_URL"] = project.url
     return Program(tmp_path, env, (project.publishable_key, project.secret_key))
 
 
@@ -96,15 +101,36 @@ def as_user(as_agent: Program, user_token: str) -> Program:
 
 
 @pytest.fixture
-def row(database: psycopg.Connection[Any]) -> Callable[[str], dict[str, Any]]:
-    """A contract as the table holds it."""
+def create(agent: AgentTasks) -> CreateContract:
+    """Creates a contract for DESIGN and returns its id."""
+
+    def create_contract(objective: str = "Draw the start page.", **fields: Any) -> str:
+        contract = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": objective} | fields
+        return str(agent.create(**contract).contract_id)
+
+    return create_contract
+
+
+@pytest.fixture
+def row(database: psycopg.Connection[Any]) -> ReadRow:
+    """Reads the row of a contract."""
 
     def read(contract_id: str) -> dict[str, Any]:
         with database.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-            found = cursor.execute(
+            row = cursor.execute(
                 "select * from public.agent_task_contracts where id = %s", [contract_id]
             ).fetchone()
-        assert found is not None
-        return found
+        assert row is not None
+        return row
 
     return read
+
+
+@pytest.fixture
+def artifact(database: psycopg.Connection[Any]) -> str:
+    """The id of an artifact whose text is "all of it"."""
+    [(artifact_id,)] = database.execute(
+        "insert into public.agent_artifacts (type, summary, content_text)"
+        " values ('analysis', 'a study', 'all of it') returning id::text"
+    ).fetchall()
+    return str(artifact_id)

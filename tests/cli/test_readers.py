@@ -1,4 +1,4 @@
-"""What readers see on the command line."""
+"""The commands of readers."""
 
 from __future__ import annotations
 
@@ -11,175 +11,178 @@ import subprocess
 import uuid
 from typing import Any
 
+import psycopg
 import pytest
 
-from ehg_tasks import AgentTasks, DashboardTasks
-from tests.cli.conftest import Program
+from ehg_tasks import AgentTasks, DashboardTasks, TaskContract
+from ehg_tasks.cli.readers import FILTERS
+from ehg_tasks.pages import ContractFilters
+from tests.cli.conftest import CreateContract, Program
 from tests.conftest import Project
 
-WORK: dict[str, Any] = {
-    "parent_agent": "PLANNER",
-    "target_agent": "DESIGN",
-    "objective": "Draw the start page.",
-}
+SESSION = str(uuid.uuid4())
 HINT = (
     "Set SUPABASE_SECRET_KEY, or SUPABASE_PUBLISHABLE_KEY with SUPABASE_ACCESS_TOKEN or with SUPABASE_EMAIL"
 )
 
 
-def created(agent: AgentTasks, count: int = 1, **fields: Any) -> list[str]:
-    return [str(agent.create(**(WORK | fields)).contract_id) for _ in range(count)]
-
-
 class TestList:
-    def test_order_and_limit(self, as_backend: Program, agent: AgentTasks) -> None:
-        ids = created(agent, 3)
-        assert [c["id"] for c in as_backend("list", "--json").json] == ids
-        assert [c["id"] for c in as_backend("list", "--newest", "--limit", "2", "--json").json] == ids[:0:-1]
-        told = as_backend("list", "--limit", "2")
-        assert (ids[0] in told.out, ids[1] in told.out, ids[2] in told.out) == (True, True, False)
-        assert told.err == "There are more than these 2: see --limit and the filters.\n"
+    def test_the_oldest_come_first_unless_the_newest_are_asked_for(
+        self, as_backend: Program, create: CreateContract
+    ) -> None:
+        ids = [create() for _ in range(3)]
+        assert [contract["id"] for contract in as_backend("list", "--json").json] == ids
+        newest = as_backend("list", "--newest", "--limit", "2", "--json").json
+        assert [contract["id"] for contract in newest] == [ids[2], ids[1]]
+
+    def test_a_notice_says_that_there_are_more_than_the_limit(
+        self, as_backend: Program, create: CreateContract
+    ) -> None:
+        ids = [create() for _ in range(3)]
+        result = as_backend("list", "--limit", "2")
+        assert [contract in result.out for contract in ids] == [True, True, False]
+        assert result.err == "There are more than these 2. Raise --limit, or filter.\n"
         assert as_backend("list", "--limit", "3").err == ""
 
-    def test_filters(self, as_backend: Program, agent: AgentTasks) -> None:
-        session = str(uuid.uuid4())
-        [wanted] = created(agent, target_agent="QA", session_id=session, parent_agent="LEAD")
-        [other] = created(agent)
-        agent.cancel(other)
-        for filters in (
+    def test_every_filter_of_the_clients_has_an_option(self) -> None:
+        assert FILTERS.keys() == ContractFilters.__annotations__.keys()
+
+    @pytest.mark.parametrize(
+        "filters",
+        [
             ["--target", "QA"],
             ["--parent", "LEAD"],
-            ["--session", session],
+            ["--session", SESSION],
+            ["--sd", "SD-1"],
             ["--status", "pending"],
-            ["--target", "QA", "--created-after", "2020-01-01", "--created-before", "2099-01-01T00:00:00Z"],
-        ):
-            assert [c["id"] for c in as_backend("list", "--json", *filters).json] == [wanted]
-        assert as_backend("list", "--json", "--created-before", "2020-01-01").json == []
-        assert as_backend("count").out == "2\n"
-        assert as_backend("count", "--status", "cancelled", "--json").json == 1
+            ["--created-after", "2020-01-01", "--created-before", "2099-01-01T00:00:00Z", "--target", "QA"],
+        ],
+        ids=" ".join,
+    )
+    def test_list_and_count_filter(
+        self,
+        as_backend: Program,
+        agent: AgentTasks,
+        create: CreateContract,
+        database: psycopg.Connection[Any],
+        filters: list[str],
+    ) -> None:
+        database.execute("insert into public.strategic_directives_v2 (id) values ('SD-1')")
+        wanted = create(target_agent="QA", session_id=SESSION, parent_agent="LEAD", sd_id="SD-1")
+        agent.cancel(create())
+        assert [contract["id"] for contract in as_backend("list", "--json", *filters).json] == [wanted]
+        assert as_backend("count", *filters).out == "1\n"
 
-    def test_what_others_wrote_is_not_obeyed(self, as_backend: Program, agent: AgentTasks) -> None:
-        [contract] = created(agent, objective="[red]\x1b[2J\x9b2J\n" + "long " * 50, target_agent="A\x1b[31m")
-        told = as_backend("list").out
-        [line] = [line for line in told.splitlines() if contract in line]
+    def test_times_are_bounds(self, as_backend: Program, create: CreateContract) -> None:
+        create()
+        assert as_backend("count", "--created-before", "2020-01-01").out == "0\n"
+        assert as_backend("count", "--created-after", "2099-01-01", "--json").json == 0
+
+    def test_control_characters_of_agents_are_escaped(
+        self, as_backend: Program, create: CreateContract
+    ) -> None:
+        objective = "[red]\x1b[2J\x9b2J\n" + "long " * 50
+        contract = create(objective, target_agent="A\x1b[31m")
+        table = as_backend("list").out
+        [line] = [line for line in table.splitlines() if contract in line]
         assert "[red]\\x1b[2J\\x9b2J long" in line
         assert line.rstrip().endswith("…")
         assert "A\\x1b[31m" in line
-        raw = as_backend("show", contract, "--json").out
-        assert "\x1b" not in told + raw
-        assert "\x9b" not in told + raw
-        assert json.loads(raw)["objective"].startswith("[red]\x1b[2J\x9b2J\n")
+        document = as_backend("show", contract, "--json").out
+        assert "\x1b" not in table + document
+        assert "\x9b" not in table + document
+        assert json.loads(document)["objective"] == objective
 
     @pytest.mark.parametrize(
-        ("arguments", "why"),
+        ("arguments", "error"),
         [
             (["list", "--status", "done"], "status must be one of pending, in_progress"),
             (["count", "--session", "x"], "session_id is not a UUID"),
-            (["list", "--created-after", "tomorrow"], "--created-after is no time in ISO 8601. Write 2026-"),
+            (["list", "--created-after", "tomorrow"], "--created-after is not an ISO 8601 time. Write 2026-"),
             (["show", "x"], "is not a UUID"),
         ],
     )
-    def test_refusals(self, as_backend: Program, arguments: list[str], why: str) -> None:
-        assert why in as_backend.refuses(7, *arguments)
+    def test_bad_arguments_are_refused(self, as_backend: Program, arguments: list[str], error: str) -> None:
+        assert error in as_backend.refuses(7, *arguments)
 
 
-class TestShowAndStats:
-    def test_show(self, as_backend: Program, agent: AgentTasks) -> None:
-        [contract] = created(agent, constraints={"colour": "grün"}, objective="one\ntwo")
-        told = as_backend("show", contract, "--json").json
-        assert len(told) == 28
+class TestShow:
+    def test_every_column_is_shown(self, as_backend: Program, create: CreateContract) -> None:
+        contract = create("one\ntwo", constraints={"colour": "grün"})
+        assert as_backend("show", contract, "--json").json.keys() == TaskContract.model_fields.keys()
         lines = as_backend("show", contract).out.splitlines()
         assert f"id                          {contract}" in lines
         assert 'constraints                 {"colour": "grün"}' in lines
         assert lines[lines.index("objective                   one") + 1].strip() == "two"
-        assert "(PGRST" not in as_backend.refuses(5, "show", str(uuid.uuid4()))
 
-    def test_stats(self, as_backend: Program, agent: AgentTasks) -> None:
-        created(agent, 2)
-        [figures] = as_backend("stats", "--json").json
-        assert (figures["target_agent"], figures["status"], figures["contracts"]) == ("DESIGN", "pending", 2)
-        header, _, row = as_backend("stats").out.splitlines()
-        assert header.split()[:3] == ["AGENT", "STATUS", "COUNT"]
-        assert row.split()[:3] == ["DESIGN", "pending", "2"]
+    def test_an_unknown_contract_is_an_error(self, as_backend: Program) -> None:
+        error = as_backend.refuses(5, "show", SESSION)
+        assert error == f"ehg-tasks: there is no task contract {SESSION}"
+
+
+def test_stats_has_a_row_for_each_agent_and_status(as_backend: Program, create: CreateContract) -> None:
+    for _ in range(2):
+        create()
+    [statistics] = as_backend("stats", "--json").json
+    assert (statistics["target_agent"], statistics["status"], statistics["contracts"]) == (
+        "DESIGN",
+        "pending",
+        2,
+    )
+    header, _, row = as_backend("stats").out.splitlines()
+    assert header.split()[:3] == ["AGENT", "STATUS", "COUNT"]
+    assert row.split()[:3] == ["DESIGN", "pending", "2"]
 
 
 class TestWatch:
-    def test_without_a_terminal(self, as_backend: Program, agent: AgentTasks) -> None:
-        [contract] = created(agent)
-        told = as_backend("watch", "--every", "0.1", "--times", "2")
-        assert (told.code, told.err) == (0, "")
-        assert told.out.count(contract) == 2
-        assert "\x1b" not in told.out
+    def test_updates_follow_each_other_in_a_file(self, as_backend: Program, create: CreateContract) -> None:
+        contract = create()
+        result = as_backend("watch", "--every", "0.1", "--times", "2")
+        assert (result.code, result.err) == (0, "")
+        assert result.out.count(contract) == 2
+        assert "\x1b" not in result.out
 
-    def test_as_json_lines(self, as_backend: Program, agent: AgentTasks) -> None:
-        [contract] = created(agent)
+    def test_an_update_is_a_line_of_json(self, as_backend: Program, create: CreateContract) -> None:
+        contract = create()
         lines = as_backend("watch", "--every", "0.1", "--times", "2", "--json").out.splitlines()
         assert [json.loads(line)["newest"][0]["id"] for line in lines] == [contract, contract]
         assert json.loads(lines[0])["stats"][0]["contracts"] == 1
 
-    def test_a_terminal_until_interrupted(self, as_backend: Program, agent: AgentTasks) -> None:
-        [contract] = created(agent)
-        ours, theirs = pty.openpty()
-        watching = subprocess.Popen(
+    def test_a_narrow_terminal_shows_whole_ids_until_interrupted(
+        self, as_backend: Program, create: CreateContract
+    ) -> None:
+        contract = create()
+        terminal, stdout = pty.openpty()
+        process = subprocess.Popen(
             as_backend.command("watch", "--every", "0.1"),
-            stdin=theirs,
-            stdout=theirs,
+            stdin=stdout,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=as_backend.folder,
             env=as_backend.env | {"TERM": "xterm", "COLUMNS": "60"},
         )
-        os.close(theirs)
-        assert watching.stderr is not None
-        with watching.stderr as errors:
+        os.close(stdout)
+        assert process.stderr is not None
+        with process.stderr as errors:
             screen = b""
-            while screen.count(contract.encode()) < 2:  # drawn again, in its place, and not cut
-                assert select.select([ours], [], [], 60)[0], screen
-                screen += os.read(ours, 65536)
-            watching.send_signal(signal.SIGINT)
-            assert watching.wait(60) == 0
+            while screen.count(contract.encode()) < 2:  # the second one is drawn over the first
+                assert select.select([terminal], [], [], 60)[0], screen
+                screen += os.read(terminal, 65536)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
             assert errors.read() == b""
-        os.close(ours)
+        os.close(terminal)
         assert b"\x1b[" in screen
 
-    def test_refusals_end_it(self, as_agent: Program, program: Program) -> None:
-        unknown = "sb_secret_" + "x" * 22 + "_12345678"
-        program.refuses(4, "watch", "--times", "3", SUPABASE_SECRET_KEY=unknown)
-        program.refuses(
-            8, "watch", "--times", "1", SUPABASE_URL="http://127.0.0.1:9", SUPABASE_SECRET_KEY=unknown
-        )
+    def test_the_error_of_the_last_update_ends_it(self, program: Program) -> None:
+        unknown = program.with_env(SUPABASE_SECRET_KEY="sb_secret_" + "x" * 22 + "_12345678")
+        unknown.refuses(4, "watch", "--times", "3")
+        unknown.refuses(8, "watch", "--times", "1", SUPABASE_URL="http://127.0.0.1:9")
 
-
-class TestWhoReads:
-    @pytest.mark.parametrize(
-        "command", [["list"], ["count"], ["show", str(uuid.uuid4())], ["stats"], ["watch"]]
-    )
-    def test_somebody_has_to(self, as_agent: Program, command: list[str]) -> None:
-        assert HINT in as_agent.refuses(3, *command)
-
-    def test_a_user_by_token(self, as_user: Program, agent: AgentTasks, user_token: str) -> None:
-        ids = created(agent, 2)
-        assert [c["id"] for c in as_user("list", "--json").json] == ids
-        assert as_user("stats", "--json").json[0]["contracts"] == 2
-        refusal = as_user.refuses(4, "list", SUPABASE_ACCESS_TOKEN=user_token[:-4] + "AAAA")
-        assert user_token[:-4] not in refusal
-        assert "was given" in as_user.refuses(3, "list", SUPABASE_ACCESS_TOKEN="nonsense")
-
-    def test_a_user_by_password(self, as_agent: Program, agent: AgentTasks, project: Project) -> None:
-        email, password = f"eva-{uuid.uuid4().hex[:8]}@example.com", "correct-horse-battery"
-        with DashboardTasks(url=project.url, key=project.publishable_key) as dashboard:
-            dashboard.sign_up(email, password)
-        ids = created(agent)
-        env = {"SUPABASE_EMAIL": email, "SUPABASE_PASSWORD": password}
-        assert [c["id"] for c in as_agent("list", "--json", **env).json] == ids
-        assert "wrong-horse" not in as_agent.refuses(
-            4, "list", **(env | {"SUPABASE_PASSWORD": "wrong-horse"})
-        )
-        assert HINT in as_agent.refuses(3, "list", SUPABASE_EMAIL=email)
-
-    def test_the_pipe_may_close(self, as_backend: Program, agent: AgentTasks) -> None:
-        created(agent)
+    def test_a_closed_pipe_ends_it(self, as_backend: Program, create: CreateContract) -> None:
+        create()
         script = '"$@" | true; echo "${PIPESTATUS[0]}"'
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", "-c", script, "bash", *as_backend.command("watch", "--every", "0.1")],
             capture_output=True,
             text=True,
@@ -187,4 +190,32 @@ class TestWhoReads:
             env=as_backend.env,
             timeout=120,
         )
-        assert (done.stdout, done.stderr) == ("1\n", "")
+        assert (process.stdout, process.stderr) == ("1\n", "")
+
+
+class TestCredentials:
+    @pytest.mark.parametrize("arguments", [["list"], ["count"], ["show", SESSION], ["stats"], ["watch"]])
+    def test_readers_need_a_secret_key_or_a_user(self, as_agent: Program, arguments: list[str]) -> None:
+        assert HINT in as_agent.refuses(3, *arguments)
+
+    def test_a_user_may_sign_in_with_a_token(
+        self, as_user: Program, create: CreateContract, user_token: str
+    ) -> None:
+        contract = create()
+        assert [row["id"] for row in as_user("list", "--json").json] == [contract]
+        assert as_user("stats", "--json").json[0]["contracts"] == 1
+        error = as_user.refuses(4, "list", SUPABASE_ACCESS_TOKEN=user_token[:-4] + "AAAA")
+        assert user_token[:-4] not in error
+        assert "was given" in as_user.refuses(3, "list", SUPABASE_ACCESS_TOKEN="nonsense")
+
+    def test_a_user_may_sign_in_with_a_password(
+        self, as_agent: Program, create: CreateContract, project: Project
+    ) -> None:
+        email, password = f"eva-{uuid.uuid4().hex[:8]}@example.com", "correct-horse-battery"
+        with DashboardTasks(url=project.url, key=project.publishable_key) as dashboard:
+            dashboard.sign_up(email, password)
+        contract = create()
+        as_eva = as_agent.with_env(SUPABASE_EMAIL=email, SUPABASE_PASSWORD=password)
+        assert [row["id"] for row in as_eva("list", "--json").json] == [contract]
+        assert "wrong-horse" not in as_eva.refuses(4, "list", SUPABASE_PASSWORD="wrong-horse")
+        assert HINT in as_agent.refuses(3, "list", SUPABASE_EMAIL=email)
