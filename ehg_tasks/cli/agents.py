@@ -170,7 +170,7 @@ def complete(contract_id: ContractId, token: Token, as_json: AsJson = False, **r
 @command()
 def fail(
     contract_id: ContractId,
-    message: Annotated[str, typer.Argument(help="What went wrong.", show_default=False)],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="What went wrong.", show_default=False)],
     token: Token,
     final: Annotated[bool, typer.Option("--final", help="Do not retry.")] = False,
     as_json: AsJson = False,

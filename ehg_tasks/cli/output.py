@@ -22,20 +22,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-EXIT_CODES: list[tuple[type[errors.TaskContractError], int]] = [
-    (errors.SettingsError, 3),
-    (errors.AuthenticationFailed, 4),
-    (errors.AccessDenied, 4),
-    (errors.ContractNotFound, 5),
-    (errors.ClaimLost, 6),
-    (errors.StatusConflict, 6),
-    (errors.IdempotencyConflict, 6),
-    (errors.BadArgument, 7),
-    (errors.TooLarge, 7),
-    (errors.InvalidData, 7),
-    (errors.TemporaryError, 8),
-    (errors.LocalStackError, 9),
-]
+EXIT_CODES: dict[int, type[Exception] | tuple[type[Exception], ...]] = {
+    3: errors.SettingsError,
+    4: (errors.AuthenticationFailed, errors.AccessDenied),
+    5: errors.ContractNotFound,
+    6: (errors.ClaimLost, errors.StatusConflict, errors.IdempotencyConflict),
+    7: (errors.BadArgument, errors.TooLarge, errors.InvalidData),
+    8: errors.TemporaryError,
+    9: errors.LocalStackError,
+}
 """1 is any other failure, 2 wrong usage (Typer's own)."""
 
 MIN_WIDTH = 80  # columns; narrower terminals wrap, so that an id is never cut
@@ -46,7 +41,7 @@ FILE_WIDTH = 100_000  # nothing is cut in files and pipes
 def exit_with(error: errors.TaskContractError) -> NoReturn:
     """Print what happened and what to do in one line, and exit with the code of the error."""
     print_notice(f"ehg-tasks: {error}")
-    sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1))
+    sys.exit(next((code for code, kinds in EXIT_CODES.items() if isinstance(error, kinds)), 1))
 
 
 # --- texts -------------------------------------------------------------------------------------

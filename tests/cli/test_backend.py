@@ -68,7 +68,7 @@ def test_prune_deletes_contracts_that_ended_long_ago(
 
 
 class TestDescribe:
-    def test_as_json(self, as_backend: Program) -> None:
+    def test_the_json_has_every_column(self, as_backend: Program) -> None:
         description = as_backend("describe", "--format", "json").json
         assert [column["name"] for column in description["columns"]] == [column[0] for column in spec.COLUMNS]
         assert description == as_backend("describe", "--json").json
