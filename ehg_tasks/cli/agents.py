@@ -22,6 +22,7 @@ from ehg_tasks.cli.arguments import (
 )
 from ehg_tasks.cli.output import Column, as_text, fields, print_result, table
 from ehg_tasks.errors import BadArgument, ContractNotFound, ServerBusy
+from ehg_tasks.waiting import Backoff
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ehg_tasks import AgentTasks, CreatedContract, NewContract, Outcome
 
 PANEL = "Agents (publishable key)"
-POLL_SECONDS = 0.5
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel=PANEL)
@@ -232,6 +232,7 @@ def _wait_for_outcomes(agent: AgentTasks, contract_ids: list[str], seconds: floa
     from uuid import UUID
 
     deadline = time.monotonic() + seconds
+    backoff = Backoff(0.2, 2.0)
     while True:
         outcomes = agent.outcomes(contract_ids)
         missing = {UUID(contract_id) for contract_id in contract_ids} - {o.contract_id for o in outcomes}
@@ -240,7 +241,7 @@ def _wait_for_outcomes(agent: AgentTasks, contract_ids: list[str], seconds: floa
         remaining = deadline - time.monotonic()
         if remaining <= 0 or all(outcome.status.is_final for outcome in outcomes):
             return outcomes
-        time.sleep(min(POLL_SECONDS, remaining))
+        time.sleep(min(backoff.next(), remaining))
 
 
 def _outcome_table(outcomes: list[Outcome]) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ehg_tasks.cli.output import brief, say
+from ehg_tasks.cli.output import print_notice, shortened
 from ehg_tasks.errors import BadArgument
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ def demo(
     if not documents:
         raise BadArgument(f"there are no .md files in {folder}", hint="Name another folder, or none.")
 
-    say(f"Documents: {len(documents)} in {checked}")
+    print_notice(f"Documents: {len(documents)} in {checked}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up, as on Ctrl-C
     if not embedded and Settings.configured():
         settings = Settings.from_env()
-        say(f"Project: {settings.url}, from SUPABASE_URL")
-        summary = run(settings, checked, documents, agents, say)
+        print_notice(f"Project: {settings.url}, from SUPABASE_URL")
+        summary = run(settings, checked, documents, agents, print_notice)
     else:
-        with LocalStack(directory, progress=say) as stack:
-            say(f"Project: the embedded Supabase at {stack.url}, with its data in {directory}")
-            summary = run(stack.settings(), checked, documents, agents, say)
+        with LocalStack(directory, progress=print_notice) as stack:
+            print_notice(f"Project: the embedded Supabase at {stack.url}, with its data in {directory}")
+            summary = run(stack.settings(), checked, documents, agents, print_notice)
     print_summary(summary)
     if folder is None:
         typer.echo("These findings are planted in the samples. Check yours: ehg-tasks demo FOLDER")
@@ -68,16 +68,16 @@ def print_summary(summary: Summary) -> None:
     if findings:
         typer.secho("\nFindings", bold=True)
     for name, finding in findings:
-        typer.echo(f"  {brief(name)}:{finding.line}  {finding.rule}  {brief(finding.message)}")
+        typer.echo(f"  {shortened(name)}:{finding.line}  {finding.rule}  {shortened(finding.message)}")
     if summary.problems:
         typer.secho("\nProblems", bold=True)
     for problem in summary.problems:
-        typer.secho(f"  {brief(problem, 300)}", fg="red")
+        typer.secho(f"  {shortened(problem, 300)}", fg="red")
 
     clean = sum(not report.findings for report in summary.reports.values())
     words = sum(report.words for report in summary.reports.values())
     typer.echo(f"\nDocuments: {len(summary.reports)} checked, {clean} clean; {words} words.")
     typer.echo(f"Findings: {len(findings)}. Problems: {len(summary.problems)}.")
     for line in summary.readers:
-        typer.echo(brief(line, 300))
+        typer.echo(shortened(line, 300))
     typer.echo(f"Time: {summary.seconds:.1f} s.")

@@ -186,6 +186,3 @@ def table(items: Iterable[Any], columns: Sequence[Column]) -> Table:
     for item in items:
         drawn.add_row(*(Text(shortened(as_text(column.value(item)))) for column in shown))
     return drawn
-
-
-plain, brief, say = escaped, shortened, print_notice  # former names, for the demo

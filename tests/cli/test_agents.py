@@ -15,7 +15,7 @@ from tests.cli.conftest import CreateContract, Program, ReadRow
 from tests.conftest import Project
 
 WORK = {"parent_agent": "PLANNER", "target_agent": "DESIGN", "objective": "Draw the start page."}
-SOME_ID = str(uuid.uuid4())
+SOME_ID = "00000000-0000-4000-8000-000000000002"
 
 ClaimContract = Callable[..., tuple[str, str]]
 

@@ -20,7 +20,7 @@ from ehg_tasks.pages import ContractFilters
 from tests.cli.conftest import CreateContract, Program
 from tests.conftest import Project
 
-SESSION = str(uuid.uuid4())
+SESSION = "00000000-0000-4000-8000-000000000001"
 HINT = (
     "Set SUPABASE_SECRET_KEY, or SUPABASE_PUBLISHABLE_KEY with SUPABASE_ACCESS_TOKEN or with SUPABASE_EMAIL"
 )
