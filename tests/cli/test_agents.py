@@ -293,7 +293,7 @@ class TestSettings:
     ) -> None:
         assert "Set SUPABASE_PUBLISHABLE_KEY" in program.refuses(3, *arguments)
         error = program.refuses(3, *arguments, SUPABASE_PUBLISHABLE_KEY=project.secret_key)
-        assert "AgentTasks works with a publishable key, and was given a secret key" in error
+        assert "AgentTasks needs a publishable key, but was given a secret key" in error
 
     def test_an_unknown_key_is_not_printed(self, program: Program) -> None:
         unknown = "sb_publishable_" + "x" * 22 + "_12345678"

@@ -142,4 +142,4 @@ class TestVerify:
 def test_backend_jobs_need_the_secret_key(as_agent: Program, project: Project, command: str) -> None:
     assert "Set SUPABASE_SECRET_KEY" in as_agent.refuses(3, command)
     error = as_agent.refuses(3, command, SUPABASE_SECRET_KEY=project.publishable_key)
-    assert "BackendTasks works with a secret key, and was given a publishable key" in error
+    assert "BackendTasks needs a secret key, but was given a publishable key" in error

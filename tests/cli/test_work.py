@@ -182,7 +182,7 @@ class TestFailures:
         contract = create("echo", output_schema={"type": "array"})
         work(as_agent, command)
         assert row(contract)["status"] == "pending"
-        assert "does not fit the contract's output_schema" in row(contract)["error_message"]
+        assert "does not match the contract's output_schema" in row(contract)["error_message"]
 
     def test_a_timeout_kills_the_program_and_its_children(
         self, as_agent: Program, create: CreateContract, row: ReadRow, tmp_path: Path
