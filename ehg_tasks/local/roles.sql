@@ -1,8 +1,8 @@
 -- The roles of a Supabase project.
 --
--- As on a hosted project, the superuser is supabase_admin; migrations run as postgres, which is none;
--- the API logs in as authenticator and takes the role that the key or token names.
--- Passwords come from the environment, so that they stand in no argument list.
+-- As on a hosted project, the superuser is supabase_admin, migrations run as postgres, which is not a
+-- superuser, and the API logs in as authenticator and switches to the role of the key or token.
+-- Passwords come from the environment, so that they do not show in a process list.
 
 \getenv postgres_password EHG_POSTGRES_PASSWORD
 \getenv authenticator_password EHG_AUTHENTICATOR_PASSWORD
@@ -14,7 +14,7 @@ create role service_role nologin noinherit bypassrls;
 
 create role authenticator login noinherit password :'authenticator_password';
 grant anon, authenticated, service_role to authenticator;
--- The hosted API's limit; the tighter one of anon is applied by hosted PostgREST alone.
+-- The limit of the hosted API. Only hosted PostgREST applies the shorter limit of anon.
 alter role authenticator set statement_timeout = '8s';
 
 create role supabase_auth_admin login noinherit createrole password :'auth_password';

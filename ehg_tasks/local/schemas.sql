@@ -10,7 +10,7 @@ grant usage on schema extensions to anon, authenticated, service_role;
 create schema auth authorization supabase_auth_admin;
 grant usage on schema auth to postgres, anon, authenticated, service_role;
 
--- Where the Supabase CLI writes down what it has applied; so do we.
+-- Where the Supabase CLI, and this package, record the migrations that are applied.
 create schema supabase_migrations authorization postgres;
 create table supabase_migrations.schema_migrations (version text primary key, statements text[], name text);
 alter table supabase_migrations.schema_migrations owner to postgres;

@@ -1,13 +1,13 @@
-// The processes of one embedded Supabase: this one, which serves the API, and its child Postgres.
+// An embedded Supabase: this process serves the API (with Supabase Lite) and owns its child, Postgres.
 //
-// Orders come as JSON lines on standard input, answers go out as JSON lines on standard output:
+// Commands are JSON lines on standard input; answers are JSON lines on standard output:
 //   {postgres: {...}}  start Postgres           -> {postgres: pid}
-//   {auth: {...}}      make the auth schema     -> {auth: true}
+//   {auth: {...}}      create the auth schema   -> {auth: true}
 //   {api: {...}}       serve the API            -> {api: port}
-//   {detach: true}     outlive the orderer      -> {detached: true}
-//   anything that goes wrong                    -> {error, code}
-// Unless detached, everything here ends when standard input does: when the program that holds the
-// stack ends in whatever way. Secrets come through standard input only, never as arguments.
+//   {detach: true}     outlive the parent       -> {detach: true}
+//   on any failure                              -> {error, code}
+// Unless detached, both processes end when standard input is closed, which happens however the parent
+// ends. Secrets come through standard input only, because arguments show in a process list.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
@@ -16,10 +16,10 @@ import { constants, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
-console.log = console.info = console.debug = console.error; // standard output is for answers alone
-process.stdout.on("error", () => {}); // nobody has to listen to them
+console.log = console.info = console.debug = console.error; // standard output carries answers only
+process.stdout.on("error", () => {}); // the parent may be gone
 
-// Whoever wants to know whether this process lives tries to open the pipe for writing.
+// Opening this pipe for writing succeeds only while this process lives, which is how others check.
 openSync(process.argv[2], constants.O_RDONLY | constants.O_NONBLOCK);
 
 // --- processes ---------------------------------------------------------------------------------
@@ -33,21 +33,21 @@ function stop(code) {
   stopping = true;
   if (postgres === null) process.exit(code);
   postgres.once("exit", () => process.exit(code));
-  postgres.kill("SIGINT"); // fast shutdown: roll back what is open, keep what is committed
+  postgres.kill("SIGINT"); // fast shutdown: roll back open transactions
   setTimeout(() => postgres.kill("SIGQUIT"), 10_000); // immediate shutdown; the next start recovers
 }
 
 function startPostgres({ command, log, uid, gid }) {
   const out = openSync(log, "a", 0o600);
   const [program, ...parameters] = command;
-  // A group of its own, so that a signal for this process does not reach it: we stop it in order.
+  // In its own process group, so that Ctrl-C reaches this process only, which then stops Postgres.
   postgres = spawn(program, parameters, { stdio: ["ignore", out, out], uid, gid, detached: true, cwd: "/" });
   postgres.once("error", (error) => {
     postgres = null;
     fail(error);
   });
   postgres.once("exit", () => {
-    answer({ error: "Postgres has ended", code: "POSTGRES" });
+    answer({ error: "Postgres exited", code: "POSTGRES" });
     postgres = null;
     stop(1);
   });
@@ -64,18 +64,18 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => s
 process.on("uncaughtException", fail);
 process.on("unhandledRejection", fail);
 
-const orderer = process.ppid;
+// Standard input may stay open after the parent's end: a child that it forked inherits the other end.
+const parent = process.ppid;
 setInterval(() => {
-  // A child that the orderer forked may hold our standard input open after its end.
-  if (!detached && process.ppid !== orderer) stop(0);
+  if (!detached && process.ppid !== parent) stop(0);
 }, 1000).unref();
 
 // --- the API -----------------------------------------------------------------------------------
 
-// The database error behind the answer to a request, for `plainErrors`.
+// For each request, the database error that it caused; `restoreDatabaseErrors` reads it.
 const request = new AsyncLocalStorage();
 
-// PostgREST's status for an SQLSTATE; what is not listed is the client's fault (400).
+// The HTTP status that PostgREST gives an SQLSTATE, or a class of them; 400 for any other.
 function statusOf(code) {
   const statuses = {
     "23503": 409, "23505": 409, "25006": 405, "42501": 403, "42883": 404, "42P01": 404, "42P17": 500,
@@ -85,33 +85,35 @@ function statusOf(code) {
   return code === "P0001" ? 400 : (statuses[code] ?? statuses[code.slice(0, 2)] ?? 400);
 }
 
-// Lite answers SQLSTATEs that it does not know, a failed CHECK among them, with 500 and a code of its own.
-async function plainErrors(context, next) {
-  const seen = { error: null };
-  await request.run(seen, next);
-  if (context.res.status !== 500 || seen.error === null) return;
+// Lite hides the SQLSTATEs that it does not know, such as that of a failed CHECK, behind status 500 and code
+// SUP. Answer with the database's own error instead, as PostgREST does.
+async function restoreDatabaseErrors(context, next) {
+  const store = { error: null };
+  await request.run(store, next);
+  if (context.res.status !== 500 || store.error === null) return;
   const body = await context.res.clone().json().catch(() => null);
   if (body?.code !== "SUP") return;
-  const { code, message, detail, hint } = seen.error;
-  const mended = { code, message, details: detail ?? null, hint: hint ?? null };
-  context.res = undefined; // or else Hono keeps the old answer's headers, its length among them
-  context.res = Response.json(mended, { status: statusOf(code) });
+  const { code, message, detail, hint } = store.error;
+  const answered = { code, message, details: detail ?? null, hint: hint ?? null };
+  context.res = undefined; // otherwise Hono keeps the headers of the old response, including its length
+  context.res = Response.json(answered, { status: statusOf(code) });
 }
 
-// A timestamp as PostgREST prints it: 2026-11-23T09:51:21.28+00:00.
+// Lite returns timestamps as Postgres prints them, which pydantic and supabase-py refuse. PostgREST returns
+// ISO 8601: 2026-11-23T09:51:21.28+00:00.
 function isoTimestamp(text) {
   const [, day, time, zone, rest] = /^(\S+) ([\d:.]+)([+-][\d:]+)(.*)$/.exec(text) ?? [];
   return day === undefined ? text : `${day}T${time}${zone.includes(":") ? zone : `${zone}:00`}${rest}`;
 }
 
-// Lite writes a function's JSON arguments as text, which the driver would write as JSON once more: an
-// object would arrive as a string. So they go through both of them in a wrapper, which comes off here.
+// Lite encodes a function's JSON arguments, and the driver then encodes them again, so that an object would
+// arrive as a string. A wrapper marks the values that Lite has encoded; `serializeJson` removes it.
 const WRAPPER = `json ${randomUUID()}`;
-const wrapped = `{"${WRAPPER}":`;
+const WRAPPED = `{"${WRAPPER}":`;
 
 function serializeJson(value) {
-  const is = typeof value === "string" && value.startsWith(wrapped);
-  return is ? value.slice(wrapped.length, -1) : JSON.stringify(value);
+  const isWrapped = typeof value === "string" && value.startsWith(WRAPPED);
+  return isWrapped ? value.slice(WRAPPED.length, -1) : JSON.stringify(value);
 }
 
 function wrapJsonArguments(body, functions) {
@@ -121,15 +123,15 @@ function wrapJsonArguments(body, functions) {
   return Object.fromEntries(Object.entries(body).map(wrap));
 }
 
-async function makeAuthSchema({ database, authLogin }) {
+async function createAuthSchema({ database, authLogin }) {
   const { getAuthSchemaSql, SUPABASE_AUTH_HELPERS_SQL } = await import("@supabase/lite");
   const { default: connect } = await import("postgres");
   const server = { host: "127.0.0.1", port: database, database: "postgres" };
   const sql = connect({ ...server, ...authLogin, max: 1, onnotice: () => {} });
-  // The schema is there; only a role that may create schemas could say so again.
+  // schemas.sql has created the schema, and this role may not create one, not even "if not exists".
   const statements = getAuthSchemaSql() + SUPABASE_AUTH_HELPERS_SQL;
   await sql.unsafe(statements.replace(/create schema if not exists auth;/gi, ""));
-  // The REST API looks whether a token's user and session are still there.
+  // The REST API checks that the user and the session of a token still exist.
   await sql.unsafe(`
     grant usage on schema auth to authenticator;
     grant select on auth.users, auth.sessions to authenticator`);
@@ -137,7 +139,7 @@ async function makeAuthSchema({ database, authLogin }) {
   answer({ auth: true });
 }
 
-// The driver reads a null in an array as the text NULL, and cannot read one with bounds of its own.
+// The driver reads a null in an array as the string "NULL", and cannot read an array with explicit bounds.
 function parseUuids(text) {
   const array = text.replace(/^(\[-?\d+:-?\d+\])+=/, "").replaceAll("{", "[").replaceAll("}", "]");
   return JSON.parse(array.replaceAll("NULL", "null").replace(/[0-9a-f-]{36}/g, '"$&"'));
@@ -167,15 +169,15 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
         },
       },
     });
-    // Its first request would otherwise grant the API roles everything on every table.
+    // Otherwise Lite grants the API roles everything on every table at its first request.
     connection.rlsState = "active";
     const withContext = connection.withContext.bind(connection);
     connection.withContext = async (...parameters) => {
       try {
         return await withContext(...parameters);
       } catch (error) {
-        const seen = request.getStore();
-        if (seen && typeof error?.code === "string" && /^[0-9A-Z]{5}$/.test(error.code)) seen.error = error;
+        const store = request.getStore();
+        if (store && typeof error?.code === "string" && /^[0-9A-Z]{5}$/.test(error.code)) store.error = error;
         throw error;
       }
     };
@@ -197,19 +199,20 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
   };
   const options = {
     server: {
-      admin: false,
+      admin: false, // admin routes would bypass the keys
       disableStudio: true,
-      middlewares: [plainErrors],
+      middlewares: [restoreDatabaseErrors],
       apiKeys: {
-        resolver: async (given) => {
-          const known = keys.find(({ key }) => key === given);
-          return known ? { type: known.type, claims: claims[known.type] } : null;
+        // Without a resolver, Lite refuses the legacy JWT keys.
+        resolver: async (apikey) => {
+          const match = keys.find(({ key }) => key === apikey);
+          return match ? { type: match.type, claims: claims[match.type] } : null;
         },
       },
     },
   };
-  // The login role holds no rights of its own, so it is not shown the catalog that requests are
-  // translated with. PostgREST reads pg_catalog, which shows everybody everything.
+  // Lite reads the schema from views that show a role only its own objects, and authenticator has no rights
+  // of its own. So postgres reads the schema. (PostgREST reads pg_catalog, which shows all objects.)
   const inspector = connect(schemaLogin);
   const connection = connect(login);
   connection.introspect = inspector.introspect.bind(inspector);
@@ -222,48 +225,47 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
   const hono = new Hono();
   hono.get("/health", (context) => context.json({ status: "ok" }));
   hono.use("/rest/v1/*", async (context, next) => {
-    // What is no JWT would pass as no token at all; PostgREST refuses it.
+    // Lite treats a token that is not a JWT as no token. PostgREST refuses it.
     const token = /^bearer (.*)$/i.exec(context.req.header("Authorization") ?? "")?.[1];
     if (token === undefined || /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return next();
-    // A key stands here too, and whether it is known is told by what comes next.
+    // Clients send their API key here too. Lite checks the key itself.
     if (token === context.req.header("apikey") || keys.some(({ key }) => key === token)) return next();
-    return context.json({ code: "PGRST301", message: "The token is no JWT", details: null, hint: null }, 401);
+    return context.json({ code: "PGRST301", message: "The token is not a JWT", details: null, hint: null }, 401);
   });
   hono.post("/rest/v1/rpc/:name", async (context) => {
     const { method, url, headers } = context.req.raw;
     let body = await context.req.text();
     try {
-      const called = (fn) => fn.schema === "public" && fn.name === context.req.param("name");
+      const isCalled = (fn) => fn.schema === "public" && fn.name === context.req.param("name");
       const { functions } = await inspector.introspect({ useCache: true });
-      const given = JSON.parse(body);
-      if (!Array.isArray(given)) body = JSON.stringify(wrapJsonArguments(given, functions.filter(called)));
+      const parsed = JSON.parse(body);
+      if (!Array.isArray(parsed)) body = JSON.stringify(wrapJsonArguments(parsed, functions.filter(isCalled)));
     } catch {
-      // No JSON: what that means is told by what comes next.
+      // The body is not JSON. Lite answers that.
     }
     const forwarded = new Headers(headers);
     forwarded.delete("Content-Length");
     return rest.server.fetch(new Request(url, { method, headers: forwarded, body }), context.env);
   });
-  hono.all("/rest/v1", (context) => rest.server.fetch(context.req.raw, context.env));
-  hono.all("/rest/v1/*", (context) => rest.server.fetch(context.req.raw, context.env));
+  hono.on("ALL", ["/rest/v1", "/rest/v1/*"], (context) => rest.server.fetch(context.req.raw, context.env));
   hono.all("/auth/v1/*", (context) => auth.server.fetch(context.req.raw, context.env));
   const server = serve({ fetch: hono.fetch, hostname: "127.0.0.1", port }, () => answer({ api: port }));
   server.on("error", fail);
 }
 
-// --- orders ------------------------------------------------------------------------------------
+// --- commands ----------------------------------------------------------------------------------
 
-const orders = createInterface({ input: process.stdin });
-orders.on("line", (line) => {
-  const order = JSON.parse(line);
-  if (order.postgres) startPostgres(order.postgres);
-  else if (order.auth) makeAuthSchema(order.auth).catch(fail);
-  else if (order.api) serveApi(order.api).catch(fail);
-  else if (order.detach) {
+const commands = createInterface({ input: process.stdin });
+commands.on("line", (line) => {
+  const command = JSON.parse(line);
+  if (command.postgres) startPostgres(command.postgres);
+  else if (command.auth) createAuthSchema(command.auth).catch(fail);
+  else if (command.api) serveApi(command.api).catch(fail);
+  else if (command.detach) {
     detached = true;
-    answer({ detached: true });
+    answer({ detach: true });
   }
 });
-orders.on("close", () => {
+commands.on("close", () => {
   if (!detached) stop(0);
 });

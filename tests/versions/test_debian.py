@@ -1,4 +1,4 @@
-"""What Debian's PostgreSQL 15 comes with: plpgsql_check, pgTAP and pg_cron."""
+"""Tests with the extensions of Debian's PostgreSQL 15: plpgsql_check, pgTAP and pg_cron."""
 
 from __future__ import annotations
 
@@ -18,74 +18,66 @@ from tests.conftest import local_stack
 from tests.databases import Databases
 from tests.supabase_cli import SupabaseCLI
 
-OURS = "array['public', 'ehg_tasks']::regnamespace[]"
+SCHEMAS = "array['public', 'ehg_tasks']::regnamespace[]"
 FUNCTIONS = f"""
     select p.oid, p.oid::regprocedure::text as name, coalesce(t.tgrelid, 0) as relation, t.tgnewtable
     from pg_proc p
     join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
     left join pg_trigger t on t.tgfoid = p.oid
-    where p.pronamespace = any ({OURS})
+    where p.pronamespace = any ({SCHEMAS})
 """
 SCHEDULE = (migrations.folder() / "optional" / "schedule_cleanup.sql").read_bytes()
-# A job that runs every minute starts within one, and the clean-up takes a moment.
+# A job that runs every minute starts within a minute; the rest is for the clean-up itself.
 JOB_SECONDS = 150
 
 
 @pytest.fixture
 def migrated(databases: Databases) -> Iterator[str]:
+    """The name of a database with every migration."""
     name = databases.migrated()
     yield name
     databases.drop(name)
 
 
+@pytest.fixture
+def checked(databases: Databases, migrated: str) -> Iterator[Connection[Any]]:
+    """A superuser's connection to a migrated database with plpgsql_check."""
+    with databases.connect(migrated) as connection:
+        connection.execute("create extension plpgsql_check with schema extensions")
+        yield connection
+
+
 class TestPlpgsqlCheck:
-    def test_it_finds_nothing_in_any_function(self, databases: Databases, migrated: str) -> None:
-        """With every kind of warning. Functions in SQL are checked whole when they are created."""
-        with databases.connect(migrated) as connection:
-            connection.execute("create extension plpgsql_check with schema extensions")
-            checked = connection.execute(f"select name from ({FUNCTIONS}) as f").fetchall()
-            findings = connection.execute(
-                f"""
-                select f.name, c.level, c.lineno, c.message, c.detail
-                from ({FUNCTIONS}) as f, extensions.plpgsql_check_function_tb(
-                  f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable) as c
-                """
-            ).fetchall()
+    def test_no_function_has_a_warning(self, checked: Connection[Any]) -> None:
+        """Postgres itself checks functions in SQL when they are created."""
+        names = checked.execute(f"select name from ({FUNCTIONS}) as f").fetchall()
+        assert ("ehg_tasks.guard_anon_rows()",) in names
+        findings = checked.execute(
+            f"""
+            select f.name, c.level, c.lineno, c.message, c.detail
+            from ({FUNCTIONS}) as f, extensions.plpgsql_check_function_tb(
+              f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable) as c
+            """
+        ).fetchall()
         assert findings == []
-        assert len(checked) > 15
-        assert ("ehg_tasks.guard_anon_rows()",) in checked
 
-    def test_it_finds_what_is_wrong(self, databases: Databases, migrated: str) -> None:
-        with databases.connect(migrated) as connection:
-            connection.execute("create extension plpgsql_check with schema extensions")
-            connection.execute(
-                "create function public.wrong() returns integer language plpgsql as"
-                " $$ begin return (select missing from public.agent_task_contracts); end $$"
-            )
-            [message] = connection.execute(
-                "select message from extensions.plpgsql_check_function_tb('public.wrong()')"
-            ).fetchall()
-        assert message == ('column "missing" does not exist',)
-
-    def test_the_supabase_cli_lints_the_database(
+    @pytest.mark.usefixtures("checked")
+    def test_the_supabase_cli_finds_no_schema_errors(
         self, databases: Databases, migrated: str, supabase_cli: SupabaseCLI
     ) -> None:
-        with databases.connect(migrated) as connection:
-            connection.execute("create extension plpgsql_check with schema extensions")
-        url = databases.url(migrated, owner=True)
-        answer = supabase_cli.run(
+        result = supabase_cli.run(
             "db",
             "lint",
-            f"--remote={url}",
+            f"--remote={databases.url(migrated, owner=True)}",
             "--schema=public,ehg_tasks",
             "--level=warning",
             "--fail-on=warning",
         )
-        assert "No schema errors found" in answer.stdout + answer.stderr
+        assert "No schema errors found" in result.stdout + result.stderr
 
 
-def test_pgtap_is_there_for_users(databases: Databases, migrated: str) -> None:
-    """The access rules once more, as users write such tests in pgTAP."""
+def test_pgtap_confirms_the_access_rules(databases: Databases, migrated: str) -> None:
+    """Users may test their access rules with pgTAP."""
     policies = ", ".join(f"'{name}'" for name, *_ in sorted(spec.POLICIES))
     checks = [
         "has_table('public', 'agent_task_contracts', 'the table')",
@@ -104,20 +96,20 @@ def test_pgtap_is_there_for_users(databases: Databases, migrated: str) -> None:
         connection.execute("create extension pgtap with schema extensions")
         connection.execute("set search_path = public, extensions")
         connection.execute(f"select plan({len(checks)})")
-        said = [text for check in checks for (text,) in connection.execute(f"select {check}").fetchall()]
-        said += [text for (text,) in connection.execute("select * from finish()").fetchall()]
-    assert [text.split(" - ")[0] for text in said] == [f"ok {n}" for n in range(1, len(checks) + 1)]
+        results = [text for check in checks for (text,) in connection.execute(f"select {check}").fetchall()]
+        results += [text for (text,) in connection.execute("select * from finish()").fetchall()]
+    assert [text.split(" - ")[0] for text in results] == [f"ok {n}" for n in range(1, len(checks) + 1)]
 
 
 @pytest.fixture(scope="module")
 def with_cron() -> Iterator[LocalStack]:
-    """A project with pg_cron, as hosted ones have it."""
+    """A project with pg_cron, like a hosted one."""
     with local_stack() as stack:
         stack.stop()
         with (stack.folder / "postgres" / "postgresql.auto.conf").open("a") as settings:
             settings.write("shared_preload_libraries = 'pg_cron'\n")
             settings.write("cron.database_name = 'postgres'\n")
-            settings.write("cron.use_background_workers = on\n")  # jobs then need no password of their own
+            settings.write("cron.use_background_workers = on\n")  # so that jobs need no password
         stack.start()
         with psycopg.connect(stack.superuser_url, autocommit=True) as superuser:
             superuser.execute("create extension pg_cron")
@@ -136,15 +128,15 @@ def owner(with_cron: LocalStack) -> Iterator[Connection[Any]]:
 class TestScheduledCleanup:
     JOBS = "select jobname, schedule, command, username, active from cron.job"
 
-    def test_the_file_makes_one_job_however_often_it_is_run(self, owner: Connection[Any]) -> None:
-        once = owner.execute(self.JOBS).fetchall()
+    def test_running_the_file_again_keeps_one_job(self, owner: Connection[Any]) -> None:
+        job = owner.execute(self.JOBS).fetchall()
         owner.execute(SCHEDULE)
-        assert owner.execute(self.JOBS).fetchall() == once
-        [(name, schedule, command, user, active)] = once
+        assert owner.execute(self.JOBS).fetchall() == job
+        [(name, schedule, command, user, active)] = job
         assert (name, schedule, user, active) == ("ehg-tasks-cleanup", "* * * * *", "postgres", True)
         assert "ehg_tasks.cleanup_stale_contracts(1440, 1000)" in command
 
-    def test_an_expired_claim_goes_back_to_pending(
+    def test_the_job_returns_an_expired_claim_to_pending(
         self, with_cron: LocalStack, owner: Connection[Any]
     ) -> None:
         with AgentTasks(with_cron.settings()) as agent:
@@ -154,12 +146,12 @@ class TestScheduledCleanup:
         with psycopg.connect(with_cron.superuser_url, autocommit=True) as superuser:
             superuser.execute("update ehg_tasks.leases set expires_at = now()")
         deadline = time.monotonic() + JOB_SECONDS
-        while (found := state(owner, contract)) == ("in_progress", 0):
+        while (current := state(owner, contract)) == ("in_progress", 0):
             assert time.monotonic() < deadline, owner.execute(
                 "select status, return_message from cron.job_run_details"
             ).fetchall()
             time.sleep(0.5)
-        assert found == ("pending", 1)
+        assert current == ("pending", 1)
 
 
 def state(connection: Connection[Any], contract: UUID) -> tuple[str, int]:

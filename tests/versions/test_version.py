@@ -1,4 +1,4 @@
-"""The tests run on the PostgreSQL that was chosen, and not on another one unnoticed."""
+"""The tests run on the chosen PostgreSQL, not unnoticed on another one."""
 
 from __future__ import annotations
 
