@@ -1,8 +1,8 @@
-"""A real project for the tests: the embedded Supabase, or one that the environment names.
+"""Fixtures that run the tests on a real project: the embedded Supabase, or one that the environment names.
 
-EHG_TASKS_POSTGRES chooses the embedded PostgreSQL (tests/versions).
-With EHG_TASKS_TEST_PROJECT=1, SUPABASE_URL, both keys and SUPABASE_DB_URL point at a project made for
-tests: its contracts are deleted before each test.
+EHG_TASKS_POSTGRES chooses the version of the embedded PostgreSQL (tests/versions). With
+EHG_TASKS_TEST_PROJECT=1, SUPABASE_URL, the keys, SUPABASE_DB_URL and SUPABASE_JWT_SECRET must name a
+project for tests only: its contracts are deleted before each test.
 """
 
 from __future__ import annotations
@@ -29,34 +29,39 @@ from tests.databases import Databases
 from tests.sql import Caller
 from tests.supabase_cli import SupabaseCLI
 
-# How far the property-based tests go: --hypothesis-profile=long is for `make prove`.
+# Number of examples in property-based tests. `make prove` uses --hypothesis-profile=long.
 settings.register_profile("default", max_examples=80, stateful_step_count=60, derandomize=True, database=None)
 settings.register_profile("long", max_examples=2500, stateful_step_count=80, database=None)
 
-
-# What only Debian's PostgreSQL 15 comes with is tested there (`make test-matrix`).
+# These tests need extensions that only Debian's PostgreSQL 15 has (`make test-matrix`).
 collect_ignore = [] if versions.CHOSEN == "15" else ["versions/test_debian.py"]
 EXTERNAL = os.environ.get("EHG_TASKS_TEST_PROJECT") == "1"
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where the tests run."""
+    """The project that the tests run on."""
 
     url: str
     publishable_key: str
     secret_key: str
     database_url: str
-    """A login that row level security does not bind, to see what really changed."""
+    """Connection URL of a role that bypasses row level security, to see what a call really changed."""
     jwt_secret: str
     anon_jwt: str
     service_role_jwt: str
-    opened: list[httpx.Client] = field(default_factory=list)
+    http_clients: list[httpx.Client] = field(default_factory=list)
 
     def api(self, key: str, token: str | None = None) -> Client:
-        """A plain supabase-py client, to act on tables as any program could."""
-        self.opened.append(httpx.Client())
-        options = ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=self.opened[-1])
+        """A plain supabase-py client, which sends what any program could send.
+
+        Args:
+            key: an API key.
+            token: a token to send instead of the key in the Authorization header.
+        """
+        http = httpx.Client()
+        self.http_clients.append(http)
+        options = ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
         if token is not None:
             options.headers["Authorization"] = f"Bearer {token}"
         return create_client(self.url, key, options=options)
@@ -64,10 +69,10 @@ class Project:
 
 @contextmanager
 def local_stack(migrations: Path | None = None) -> Iterator[LocalStack]:
-    """An embedded Supabase in a folder of its own.
+    """An embedded Supabase in a temporary folder.
 
-    Not in pytest's: for root, Postgres runs as another user, and another run's start would close the
-    folders above to it.
+    The folder is not pytest's: if root runs the tests, Postgres runs as another user, and each start of
+    pytest closes its folder to other users.
     """
     with (
         TemporaryDirectory(prefix="ehg-tasks-") as folder,
@@ -78,6 +83,7 @@ def local_stack(migrations: Path | None = None) -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def project() -> Iterator[Project]:
+    """The project that all tests of this run share."""
     with ExitStack() as stack:
         if EXTERNAL:
             env = os.environ
@@ -103,13 +109,13 @@ def project() -> Iterator[Project]:
                 keys.service_role_jwt,
             )
         yield project
-        for client in project.opened:
+        for client in project.http_clients:
             client.close()
 
 
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """A server for databases of their own, beside the project."""
+    """A second server, where tests create databases to change objects in."""
     with local_stack(migrations=tmp_path_factory.mktemp("no-migrations")) as stack:
         yield Databases(stack.superuser_url, stack.db_url)
 
@@ -121,13 +127,14 @@ def supabase_cli(tmp_path_factory: pytest.TempPathFactory) -> SupabaseCLI:
 
 @pytest.fixture(scope="session")
 def connection(project: Project) -> Iterator[psycopg.Connection[Any]]:
+    """A superuser's connection. Use `database` to start with empty tables."""
     with psycopg.connect(project.database_url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def database(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """A superuser's view of an empty table."""
+    """A superuser's connection, after emptying the three public tables."""
     connection.execute("delete from public.agent_task_contracts")
     connection.execute("delete from public.agent_artifacts")
     connection.execute("delete from public.strategic_directives_v2")
@@ -136,7 +143,7 @@ def database(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
 
 @pytest.fixture
 def contracts(database: psycopg.Connection[Any]) -> Callable[[], list[dict[str, Any]]]:
-    """Every contract as it stands, to compare before and after."""
+    """A function that reads all contracts, to compare them before and after a call."""
 
     def read() -> list[dict[str, Any]]:
         with database.cursor(row_factory=psycopg.rows.dict_row) as cursor:
@@ -149,25 +156,25 @@ def contracts(database: psycopg.Connection[Any]) -> Callable[[], list[dict[str, 
 
 @pytest.fixture
 def agent(project: Project, database: psycopg.Connection[Any]) -> Iterator[AgentTasks]:
+    """A client for agents, with the publishable key."""
     with AgentTasks(url=project.url, key=project.publishable_key) as agent:
         yield agent
 
 
 @pytest.fixture
 def backend(project: Project, database: psycopg.Connection[Any]) -> Iterator[BackendTasks]:
+    """A client for backend jobs, with the secret key."""
     with BackendTasks(url=project.url, key=project.secret_key) as backend:
         yield backend
 
 
 @pytest.fixture(scope="session")
 def user_token(project: Project) -> str:
-    """The access token of a user who signed up and in."""
+    """The access token of a signed-in user."""
     api = project.api(project.publishable_key)
-    credentials = {"email": f"ana-{secrets.token_hex(4)}@example.com", "password": secrets.token_urlsafe(16)}
-    api.auth.sign_up({"email": credentials["email"], "password": credentials["password"]})
-    answer = api.auth.sign_in_with_password(
-        {"email": credentials["email"], "password": credentials["password"]}
-    )
+    email, password = f"ana-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
+    api.auth.sign_up({"email": email, "password": password})
+    answer = api.auth.sign_in_with_password({"email": email, "password": password})
     assert answer.session is not None
     return answer.session.access_token
 
@@ -176,28 +183,32 @@ def user_token(project: Project) -> str:
 def dashboard(
     project: Project, database: psycopg.Connection[Any], user_token: str
 ) -> Iterator[DashboardTasks]:
+    """A client for the dashboard, with the token of a signed-in user."""
     with DashboardTasks(url=project.url, key=project.publishable_key, access_token=user_token) as dashboard:
         yield dashboard
 
 
 @pytest.fixture
 def anon_api(project: Project, database: psycopg.Connection[Any]) -> Client:
+    """A plain supabase-py client with the publishable key."""
     return project.api(project.publishable_key)
 
 
 @pytest.fixture
 def user_api(project: Project, database: psycopg.Connection[Any], user_token: str) -> Client:
+    """A plain supabase-py client with the token of a signed-in user."""
     return project.api(project.publishable_key, user_token)
 
 
 @pytest.fixture
 def service_api(project: Project, database: psycopg.Connection[Any]) -> Client:
+    """A plain supabase-py client with the secret key."""
     return project.api(project.secret_key)
 
 
 @pytest.fixture
 def call_as(project: Project, database: psycopg.Connection[Any]) -> Iterator[Callable[[str], Caller]]:
-    """A maker of callers in SQL, each with a connection of its own."""
+    """A function: `call_as("anon")` returns a caller in SQL with its own connection."""
     with ExitStack() as stack:
 
         def make(role: str) -> Caller:

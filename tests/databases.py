@@ -1,4 +1,4 @@
-"""Databases of their own for tests that change objects: made in moments, from templates."""
+"""Separate databases, for tests that change database objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from ehg_tasks import local, migrations
 
 SCHEMAS = (Path(local.__file__).parent / "schemas.sql").read_text()
-# What a project made before 30 October 2026 grants by default on every new object of its owner.
+# The default privileges on new objects in a project that was created before 30 October 2026.
 OLD_ERA = """
     alter default privileges for role postgres in schema public
       grant all on tables to anon, authenticated, service_role;
@@ -27,11 +27,11 @@ OLD_ERA = """
 
 @dataclass
 class Databases:
-    """A server with a Supabase project's roles, where databases come and go.
+    """Creates and drops databases on a server that has the roles of a Supabase project.
 
     Args:
         superuser_url: connection URL of supabase_admin.
-        owner_url: connection URL of postgres, who owns the databases and runs migrations.
+        owner_url: connection URL of postgres, which owns the databases and runs migrations.
     """
 
     superuser_url: str
@@ -39,7 +39,12 @@ class Databases:
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def create(self, template: str | None = None, *, old_era: bool = False) -> str:
-        """Make a database: a copy of another one, or a project before its first migration."""
+        """Create a database and return its name.
+
+        Args:
+            template: name of the database to copy; by default, a project without migrations is created.
+            old_era: give that project the default privileges of an old project.
+        """
         name = f"test_{next(self.numbers)}"
         with psycopg.connect(self.superuser_url, autocommit=True) as server:
             server.execute(
@@ -55,24 +60,24 @@ class Databases:
         return name
 
     def drop(self, name: str) -> None:
-        """Remove a database, whoever is connected to it."""
+        """Drop a database, even if there are connections to it."""
         with psycopg.connect(self.superuser_url, autocommit=True) as server:
             server.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
     def migrate(self, name: str, files: list[Path] | None = None) -> None:
-        """Apply migrations as their runner does: as postgres, a transaction each."""
+        """Apply migration files (by default all of this package), as postgres, each in a transaction."""
         with self.connect(name, owner=True) as database:
             for file in migrations.migrations() if files is None else files:
                 database.execute(file.read_text().encode())
 
     def migrated(self) -> str:
-        """A new database with every migration."""
+        """Create a database with every migration and return its name."""
         name = self.create()
         self.migrate(name)
         return name
 
     def connect(self, name: str, *, owner: bool = False) -> Connection[Any]:
-        """Log in as the superuser, or as the owner."""
+        """Connect as the superuser, or as the owner."""
         return psycopg.connect(self.url(name, owner=owner), autocommit=True)
 
     def url(self, name: str, *, owner: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Calls in SQL as one of the API roles, the way the Data API makes them: log in, then set the role."""
+"""Calls in SQL as one of the API roles, made as the Data API makes them: log in, then set the role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ Row = dict[str, Any]
 
 
 class Caller:
-    """One API role on a connection of its own. Each call is a transaction."""
+    """Runs SQL as an API role, each call in its own transaction.
+
+    Args:
+        connection: a superuser's connection for this caller alone.
+        role: anon, authenticated or service_role.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any], role: str) -> None:
         self.connection = connection
@@ -24,7 +29,7 @@ class Caller:
         connection.execute("set session authorization authenticator")
 
     def __call__(self, function: str, /, **parameters: Any) -> list[Row]:
-        """Call `public.<function>` by name, each parameter without its `p_`."""
+        """Call `public.<function>` with named parameters, given without their prefix `p_`."""
         names = [sql.SQL("{} => %s").format(sql.Identifier(f"p_{name}")) for name in parameters]
         query = sql.SQL("select * from public.{}({})").format(
             sql.Identifier(function), sql.SQL(", ").join(names)
@@ -32,7 +37,7 @@ class Caller:
         return self.run(query, [_adapt(value) for value in parameters.values()])
 
     def run(self, query: str | sql.Composed, parameters: list[Any] | None = None) -> list[Row]:
-        """Run one statement in this role."""
+        """Run one statement and return its rows."""
         with self.connection.transaction(), self.connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(self.role)))
             cursor.execute(query, parameters)
@@ -44,13 +49,13 @@ def _adapt(value: Any) -> Any:
 
 
 def jsonb(value: Any) -> Jsonb:
-    """A list or a scalar that is meant as jsonb."""
+    """Pass a list or a scalar as jsonb. (Objects are passed as jsonb by default.)"""
     return Jsonb(value)
 
 
 @contextmanager
 def refused(code: str, match: str = "") -> Iterator[None]:
-    """The block is refused with this SQLSTATE (and a message that has `match` in it)."""
+    """Assert that the block raises this SQLSTATE, with a message that contains `match`."""
     with pytest.raises(psycopg.Error) as raised:
         yield
     assert raised.value.sqlstate == code, raised.value
