@@ -1,4 +1,4 @@
-"""Where the package keeps its SQL."""
+"""The SQL files of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 def folder() -> Path:
     """Return the folder that holds ``migrations/`` and ``optional/``.
 
-    An installed package carries a copy; a checkout uses its ``supabase/`` folder.
+    An installed package contains a copy; a checkout uses its ``supabase/`` folder.
     """
     packaged = Path(__file__).parent / "sql"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "supabase"

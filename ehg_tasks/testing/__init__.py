@@ -1,21 +1,20 @@
-"""A pytest plugin: your own project on a real Supabase, with a client for every role.
+"""A pytest plugin: tests of your own project on a real Supabase, with a client for every role.
 
-    def test_handing_over(clean_contracts, as_agent, as_dashboard_user):
+    def test_dashboard_users_see_new_work(clean_contracts, as_agent, as_dashboard_user):
         as_agent.create(parent_agent="PLANNER", target_agent="DESIGN", objective="Draw the start page")
         assert as_dashboard_user("ana").count(status="pending") == 1
 
-pytest finds it by itself (`pip install 'ehg-tasks[testing]'`), and nothing starts before a test asks
-for it. `assert_covered` holds a list of what is tested against the catalog. All of it: docs/testing.md.
+Once `ehg-tasks[testing]` is installed, pytest loads the plugin. Nothing starts until a test requests a
+fixture. `assert_covered` fails on policies, grants and functions that no test covers. See docs/testing.md.
 """
 
-# pytest imports this in every run, so what it needs is imported where it is used.
+# pytest imports this module in every run, so heavy imports are inside the functions that need them.
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ehg_tasks.testing.catalog import Gaps, assert_covered, uncovered
-from ehg_tasks.testing.project import Project, embedded, existing, gather
+from ehg_tasks.testing.project import Project, collect_migrations, embedded, existing
 from ehg_tasks.testing.users import Users
 
 if TYPE_CHECKING:
@@ -36,11 +35,11 @@ __all__ = ["Gaps", "Project", "assert_covered", "uncovered"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the plugin's setting and its option."""
+    """Register the setting `ehg_tasks_migrations` and the option `--ehg-tasks-stack`."""
     parser.addini(
         "ehg_tasks_migrations",
         "Folders of migrations for supabase_stack; 'packaged' stands for those of ehg-tasks. "
-        "Default: packaged, and supabase/migrations where there is one.",
+        "Default: packaged, and supabase/migrations if it exists.",
         type="args",
     )
     parser.getgroup("ehg-tasks").addoption(
@@ -57,13 +56,13 @@ def supabase_stack(pytestconfig: pytest.Config) -> Iterator[Project]:
         yield existing()
         return
     kept = pytestconfig.getoption("--ehg-tasks-stack")
-    # Not in pytest's own folder: for root, Postgres runs as another user, who has to come through the
-    # folders above its data, and pytest closes its folder to others whenever another run begins.
+    # Not in tmp_path: if root runs pytest, Postgres runs as another user, who must be able to enter the
+    # folders above its data, and each start of pytest closes its folder to other users.
     with TemporaryDirectory(prefix="ehg-tasks-", ignore_cleanup_errors=True) as name:
         migrations, folder = Path(name) / "migrations", Path(name) / "stack"
-        gather(pytestconfig.getini("ehg_tasks_migrations"), pytestconfig.rootpath, migrations)
+        collect_migrations(pytestconfig.getini("ehg_tasks_migrations"), pytestconfig.rootpath, migrations)
         if kept:
-            # Each worker of pytest-xdist has a stack of its own.
+            # One stack for each worker of pytest-xdist.
             worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
             folder = pytestconfig.invocation_params.dir / Path(kept).expanduser() / worker
         with embedded(folder, migrations) as project:
@@ -72,7 +71,7 @@ def supabase_stack(pytestconfig: pytest.Config) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def as_agent(supabase_stack: Project) -> Iterator[AgentTasks]:
-    """An agent, with the publishable key."""
+    """A client for agents, with the publishable key."""
     from ehg_tasks import AgentTasks
 
     with AgentTasks(supabase_stack.settings()) as agent:
@@ -81,7 +80,7 @@ def as_agent(supabase_stack: Project) -> Iterator[AgentTasks]:
 
 @pytest.fixture(scope="session")
 def as_backend(supabase_stack: Project) -> Iterator[BackendTasks]:
-    """A backend job, with the secret key."""
+    """A client for backend jobs, with the secret key."""
     from ehg_tasks import BackendTasks
 
     with BackendTasks(supabase_stack.settings()) as backend:
@@ -90,35 +89,25 @@ def as_backend(supabase_stack: Project) -> Iterator[BackendTasks]:
 
 @pytest.fixture(scope="session")
 def _ehg_tasks_users(supabase_stack: Project) -> Iterator[Users]:
-    with ExitStack() as opened:
-        yield Users(supabase_stack, opened)
+    with ExitStack() as resources:
+        yield Users(supabase_stack, resources)
 
 
 @pytest.fixture(scope="session")
-def as_dashboard_user(
-    supabase_stack: Project, _ehg_tasks_users: Users
-) -> Iterator[Callable[[str], DashboardTasks]]:
-    """Maker of dashboards: `as_dashboard_user("ana")` is signed in as Ana, the same for the whole run."""
-    from ehg_tasks import DashboardTasks
+def as_dashboard_user(_ehg_tasks_users: Users) -> Callable[[str], DashboardTasks]:
+    """A function: `as_dashboard_user("ana")` returns a dashboard client that is signed in as Ana.
 
-    with ExitStack() as opened:
-
-        @cache
-        def signed_in(name: str) -> DashboardTasks:
-            user = _ehg_tasks_users.user(name)
-            dashboard = opened.enter_context(DashboardTasks(supabase_stack.settings()))
-            dashboard.sign_in(user.email, user.password)
-            return dashboard
-
-        yield signed_in
+    Each name has one client during a run.
+    """
+    return _ehg_tasks_users.dashboard
 
 
 @pytest.fixture(scope="session")
 def as_role(_ehg_tasks_users: Users) -> Callable[[str], Client]:
-    """Maker of plain supabase-py clients for your own tables: `as_role("anon")`, `as_role("ana")`.
+    """A function: `as_role("ana")` returns a plain supabase-py client, for your own tables.
 
-    "anon" and "service_role" are the roles. Any other name is a user's, who is signed up and in: the
-    same person as in `as_dashboard_user`. A client is the same for the whole run.
+    "anon" and "service_role" are the roles. Any other name is a signed-in user, the same user as in
+    `as_dashboard_user`. Each name has one client during a run.
     """
     return _ehg_tasks_users.client
 
@@ -127,10 +116,10 @@ def as_role(_ehg_tasks_users: Users) -> Callable[[str], Client]:
 def sql_as(
     supabase_stack: Project, _ehg_tasks_users: Users
 ) -> Callable[[str], AbstractContextManager[Connection[Any]]]:
-    """Maker of transactions in a role, past the API: `with sql_as("ana") as connection: ...`.
+    """A function: `with sql_as("ana") as connection: ...` runs a SQL transaction in a role.
 
-    The names are those of `as_role`. The transaction is committed where the block ends, and rolled
-    back where it raises.
+    It takes the same names as `as_role`. The transaction is committed at the end of the block, or
+    rolled back if the block raises.
     """
 
     @contextmanager
@@ -139,11 +128,11 @@ def sql_as(
         if name not in ("anon", "service_role"):
             user, role = _ehg_tasks_users.user(name), "authenticated"
             claims = {"role": role, "sub": user.id, "email": user.email}
-        # The API tells the database who asks in these settings; auth.uid() reads either form.
-        told = {"request.jwt.claims": json.dumps(claims)}
-        told |= {f"request.jwt.claim.{claim}": value for claim, value in claims.items()}
+        # The API passes a token's claims in these settings. Versions of auth.uid() differ in which they read.
+        settings = {"request.jwt.claims": json.dumps(claims)}
+        settings |= {f"request.jwt.claim.{claim}": value for claim, value in claims.items()}
         with supabase_stack.connect() as connection:
-            for setting in (told | {"role": role}).items():
+            for setting in (settings | {"role": role}).items():
                 connection.execute("select set_config(%s, %s, true)", setting)
             yield connection
 
@@ -152,13 +141,13 @@ def sql_as(
 
 @pytest.fixture(scope="session")
 def superuser(supabase_stack: Project) -> Iterator[Connection[Any]]:
-    """A connection that sees and may do everything: lay out rows, and look what a refusal left."""
+    """A connection that can do everything: to prepare rows, and to check that a refusal changed nothing."""
     with supabase_stack.connect(autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def clean_contracts(superuser: Connection[Any]) -> None:
-    """No contracts, and no outputs of contracts, when the test begins."""
+    """Delete all contracts, and the artifacts that hold their outputs, before the test."""
     superuser.execute("delete from public.agent_task_contracts")
     superuser.execute("delete from public.agent_artifacts where type = 'contract_output'")

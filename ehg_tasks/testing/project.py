@@ -1,4 +1,4 @@
-"""The project that users' tests run on: an embedded Supabase, or one that the environment names."""
+"""The project that the tests run against: an embedded Supabase, or one that the environment names."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from ehg_tasks import Settings
     from ehg_tasks.local import LocalStack
 
-PACKAGED = "packaged"  # in `ehg_tasks_migrations`: the package's own
-_MIGRATION = re.compile(r"(\d+)_.+\.sql")  # as the Supabase CLI knows them
+PACKAGED = "packaged"  # in `ehg_tasks_migrations`: the migrations of this package
+_MIGRATION = re.compile(r"(\d+)_.+\.sql")  # the file names that the Supabase CLI accepts
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where the tests run.
+    """A project and the keys to it.
 
     Attributes:
-        url: SUPABASE_URL.
-        publishable_key: the key of agents and users.
-        secret_key: the key of backend jobs.
-        database_url: a login that row level security does not bind.
-        jwt_secret: what tokens are signed with, to make bad ones; None where it is not known.
+        url: URL of the API (SUPABASE_URL).
+        publishable_key: key for agents and users.
+        secret_key: key for backend jobs.
+        database_url: connection URL of a role that bypasses row level security.
+        jwt_secret: the secret that tokens are signed with, or None if it is not known.
     """
 
     url: str
@@ -44,16 +44,19 @@ class Project:
     jwt_secret: str | None = field(default=None, repr=False)
 
     def settings(self) -> Settings:
-        """What the clients take, the asynchronous ones too."""
+        """Return settings for a client, synchronous or asynchronous, with both keys."""
         from pydantic import SecretStr
 
         from ehg_tasks import Settings
 
-        publishable, secret = SecretStr(self.publishable_key), SecretStr(self.secret_key)
-        return Settings(url=self.url, publishable_key=publishable, secret_key=secret)
+        return Settings(
+            url=self.url,
+            publishable_key=SecretStr(self.publishable_key),
+            secret_key=SecretStr(self.secret_key),
+        )
 
     def env(self) -> dict[str, str]:
-        """The environment of a program that works on the project, with every key."""
+        """Return the environment variables for a program that uses the project, including the secret key."""
         return {
             "SUPABASE_URL": self.url,
             "SUPABASE_PUBLISHABLE_KEY": self.publishable_key,
@@ -62,7 +65,7 @@ class Project:
         }
 
     def connect(self, *, autocommit: bool = False) -> Connection[Any]:
-        """A connection that sees and may do everything."""
+        """Return a connection that can read and change everything."""
         try:
             import psycopg
         except ImportError:
@@ -71,20 +74,22 @@ class Project:
 
 
 def existing() -> Project:
-    """The project that the environment names; fails the test where it is named in part."""
+    """Return the project that the environment names. Fail the test if a variable is missing."""
     if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
-        fail("with EHG_TASKS_TEST_PROJECT=1 workers would spoil each other's rows. Run without -n.")
+        fail(
+            "with EHG_TASKS_TEST_PROJECT=1, parallel workers would delete each other's rows. Run without -n."
+        )
     from ehg_tasks import Settings, TaskContractError
 
     try:
-        # The environment alone: a .env file here may well name the project that people work with.
+        # Not from .env: that file may name the project that people work with.
         settings = Settings.from_env(dotenv=False)
         publishable, secret = settings.key("publishable"), settings.key("secret")
     except TaskContractError as error:
-        fail(f"EHG_TASKS_TEST_PROJECT=1 and {error}")
+        fail(f"EHG_TASKS_TEST_PROJECT=1 is set, but {error}")
     database = os.environ.get("SUPABASE_DB_URL")
     if not database:
-        fail("EHG_TASKS_TEST_PROJECT=1 and SUPABASE_DB_URL is not set. Set it in the environment.")
+        fail("EHG_TASKS_TEST_PROJECT=1 is set, but SUPABASE_DB_URL is not. Set it in the environment.")
     return Project(
         url=settings.url,
         publishable_key=publishable.get_secret_value(),
@@ -96,7 +101,7 @@ def existing() -> Project:
 
 @contextmanager
 def embedded(folder: Path, migrations: Path) -> Iterator[Project]:
-    """An embedded Supabase with these migrations; fails the test where it does not start."""
+    """Run an embedded Supabase with these migrations. Fail the test if it does not start."""
     from ehg_tasks.errors import LocalStackError
     from ehg_tasks.local import LocalStack
 
@@ -114,52 +119,53 @@ def embedded(folder: Path, migrations: Path) -> Iterator[Project]:
 
 
 def _prepare(stack: LocalStack, migrations: list[Path]) -> None:
-    """Empty a kept folder whose database other migrations made; refuse one that is somebody else's."""
+    """Delete a kept stack if its migrations have changed; refuse a folder that is not the plugin's."""
     from ehg_tasks import __version__
 
-    note = stack.folder / "tests.json"
+    record = stack.folder / "tests.json"  # the migrations of the kept stack
     if stack.folder.is_dir() and any(stack.folder.iterdir()):
-        if not note.exists():
-            fail(f"{stack.folder} was not made by --ehg-tasks-stack. Choose another folder.")
+        if not record.exists():
+            fail(f"{stack.folder} was not created by --ehg-tasks-stack. Choose another folder.")
         if stack.running():
-            fail(f"the stack in {stack.folder} runs already. Wait for its end, or choose another folder.")
+            fail(f"the stack in {stack.folder} is already running. Stop it, or choose another folder.")
     wanted = [["ehg-tasks", __version__]]
     wanted += [[file.name, hashlib.sha256(file.read_bytes()).hexdigest()] for file in migrations]
-    made = json.loads(note.read_text()) if note.exists() else []
-    if made != wanted[: len(made)]:
+    applied = json.loads(record.read_text()) if record.exists() else []
+    if applied != wanted[: len(applied)]:
         shutil.rmtree(stack.folder)
     stack.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    note.write_text(json.dumps(wanted))
+    record.write_text(json.dumps(wanted))
 
 
-def gather(places: list[str], root: Path, into: Path) -> None:
-    """Bring the migrations of several folders into one, each version once.
+def collect_migrations(sources: list[str], root: Path, target: Path) -> None:
+    """Copy the migrations of several folders into one, each version once.
 
     Args:
-        places: folders, from `root`; 'packaged' is the package's own. None are the usual ones.
-        root: the folder of the user's project.
-        into: the folder to make.
+        sources: folders relative to `root`; 'packaged' stands for this package's migrations. If empty:
+            'packaged', and `supabase/migrations` if it exists.
+        root: folder of the user's project.
+        target: folder to create.
     """
     from ehg_tasks import migrations
 
-    into.mkdir()
+    target.mkdir()
     own = "supabase/migrations"
     names: dict[str, str] = {}
-    for place in places or [PACKAGED, *([own] if (root / own).is_dir() else [])]:
-        folder = root / place
-        if place != PACKAGED and not folder.is_dir():
-            fail(f"ehg_tasks_migrations names {folder}, which is no folder. Correct the setting.")
-        for file in migrations.migrations() if place == PACKAGED else sorted(folder.glob("*.sql")):
-            found = _MIGRATION.fullmatch(file.name)
-            if not found:
+    for source in sources or [PACKAGED, *([own] if (root / own).is_dir() else [])]:
+        folder = root / source
+        if source != PACKAGED and not folder.is_dir():
+            fail(f"ehg_tasks_migrations names {folder}, which is not a folder. Correct the setting.")
+        for file in migrations.migrations() if source == PACKAGED else sorted(folder.glob("*.sql")):
+            match = _MIGRATION.fullmatch(file.name)
+            if not match:
                 continue
-            name = names.setdefault(found[1], file.name)
+            name = names.setdefault(match[1], file.name)
             if name != file.name:
-                fail(f"two migrations have one version: {name} and {file.name}. Rename one of them.")
-            # A copy that the project keeps of a packaged one goes before it: that is what it deploys.
-            shutil.copyfile(file, into / file.name)
+                fail(f"two migrations have the same version: {name} and {file.name}. Rename one of them.")
+            # The project's copy of a packaged migration replaces it, because that is what it deploys.
+            shutil.copyfile(file, target / file.name)
 
 
 def fail(reason: str) -> NoReturn:
-    """Fail the test in one line."""
+    """Fail the test with one line and no traceback."""
     pytest.fail(f"ehg-tasks: {reason}", pytrace=False)

@@ -1,4 +1,4 @@
-"""Who acts in users' tests: the API roles, and people by name."""
+"""The callers in the tests: the API roles, and users by name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from ehg_tasks.testing.project import Project, fail
 if TYPE_CHECKING:
     from supabase import Client
 
+    from ehg_tasks import DashboardTasks
+
 
 @dataclass(frozen=True)
 class User:
-    """A person who has signed up."""
+    """A user who has signed up."""
 
     id: str
     email: str
@@ -26,23 +28,26 @@ class User:
 
 
 class Users:
-    """The people of a run and a plain client for each of them and for each role.
+    """The users of a test run and their clients, each created at its first use.
+
+    `user`, `client` and `dashboard` take a name. `client` takes "anon" and "service_role" too.
 
     Args:
-        project: where they sign up.
-        opened: closes their connections.
+        project: where the users sign up.
+        resources: closes the clients.
     """
 
-    def __init__(self, project: Project, opened: ExitStack) -> None:
+    def __init__(self, project: Project, resources: ExitStack) -> None:
         self._project = project
-        self._opened = opened
+        self._resources = resources
         self.user = cache(self._sign_up)
         self.client = cache(self._client)
+        self.dashboard = cache(self._dashboard)
 
     def _sign_up(self, name: str) -> User:
         if name in API_ROLES or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
-            raise ValueError(f"{name!r} is no name for a user: take small letters, such as 'ana'")
-        email = f"{name}-{secrets.token_hex(4)}@example.com"  # a kept stack knows the last run's
+            raise ValueError(f"{name!r} is not a user's name. Use lower-case letters, such as 'ana'.")
+        email = f"{name}-{secrets.token_hex(4)}@example.com"  # a kept stack has the users of earlier runs
         password = secrets.token_urlsafe(16)
         answer = self._api(self._project.publishable_key).auth.sign_up({"email": email, "password": password})
         if answer.user is None or answer.session is None:
@@ -58,10 +63,18 @@ class Users:
             client.auth.sign_in_with_password({"email": user.email, "password": user.password})
         return client
 
+    def _dashboard(self, name: str) -> DashboardTasks:
+        from ehg_tasks import DashboardTasks
+
+        user = self.user(name)
+        dashboard = self._resources.enter_context(DashboardTasks(self._project.settings()))
+        dashboard.sign_in(user.email, user.password)
+        return dashboard
+
     def _api(self, key: str) -> Client:
         import httpx
         from supabase import ClientOptions, create_client
 
-        http = self._opened.enter_context(httpx.Client())
+        http = self._resources.enter_context(httpx.Client())
         options = ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
         return create_client(self._project.url, key, options=options)

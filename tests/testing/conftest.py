@@ -1,4 +1,4 @@
-"""The plugin's fixtures on the project that all tests run on, and pytest as a program of its own."""
+"""The plugin's fixtures on the project of this test run, and pytest in a project of a user."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 from ehg_tasks import testing
 from tests import conftest
 
-# A user's project knows nothing of ours.
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+# The variables that a user's pytest gets; it must not see how these tests are configured.
+VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
 @pytest.fixture(scope="session")
 def supabase_stack(project: conftest.Project) -> testing.Project:
+    """Overrides the plugin's fixture, so that its other fixtures use the shared project."""
     return testing.Project(
         project.url, project.publishable_key, project.secret_key, project.database_url, project.jwt_secret
     )
@@ -27,18 +28,22 @@ def supabase_stack(project: conftest.Project) -> testing.Project:
 
 @dataclass(frozen=True)
 class Run:
+    """The exit code and the output of a run of pytest."""
+
     code: int
     text: str
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """Of the last line: {"passed": 3, "errors": 1}."""
-        return {what: int(count) for count, what in re.findall(r"(\d+) (\w+)", self.text.splitlines()[-1])}
+        """The counts in the last line, such as {"passed": 3, "errors": 1}."""
+        return {
+            outcome: int(count) for count, outcome in re.findall(r"(\d+) (\w+)", self.text.splitlines()[-1])
+        }
 
 
 @dataclass(frozen=True)
 class UserProject:
-    """A project of a user, who runs pytest in it."""
+    """A folder with the project of a user of the plugin."""
 
     folder: Path
 
@@ -49,23 +54,24 @@ class UserProject:
         return file
 
     def pytest(self, *arguments: str, **env: str) -> Run:
-        given = {name: os.environ[name] for name in KEPT if name in os.environ}
-        # With a folder of its own: in the shared one it would, as root, lock our stacks out of theirs.
+        variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        # Not the default: starting there would close the folders of these tests to other users.
         temp = self.folder.with_name("temp")
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={temp}", *arguments],
             cwd=self.folder,
-            env=given | env,
+            env=variables | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=240,
         )
-        return Run(done.returncode, done.stdout + done.stderr)
+        return Run(result.returncode, result.stdout + result.stderr)
 
 
 @pytest.fixture
 def user_project(tmp_path: Path) -> UserProject:
+    """A project with nothing but a pytest.ini, which makes warnings errors."""
     project = UserProject(tmp_path / "project")
     project.write("pytest.ini", "[pytest]\naddopts = -W error -p no:asyncio -p no:anyio\n")
     return project

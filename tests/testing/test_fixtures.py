@@ -1,4 +1,4 @@
-"""Who the plugin's fixtures act as, and what they leave."""
+"""The rights of the plugin's fixtures, and what they clean up."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ehg_tasks import AgentTasks, AsyncAgentTasks, BackendTasks, DashboardTasks
 from ehg_tasks.testing import Project
 
 Connection = psycopg.Connection[Any]
-InRole = Callable[[str], AbstractContextManager[Connection]]
-WHO = "select current_user::text, auth.uid()::text, auth.jwt() ->> 'sub'"
+SqlAs = Callable[[str], AbstractContextManager[Connection]]
+IDENTITY = "select current_user::text, auth.uid()::text, auth.jwt() ->> 'sub'"
 
 
 def create(agent: AgentTasks | BackendTasks) -> str:
@@ -26,7 +26,7 @@ def create(agent: AgentTasks | BackendTasks) -> str:
     return str(created.contract_id)
 
 
-def test_work_goes_through_the_three_roles(
+def test_each_client_acts_in_its_role(
     clean_contracts: None,
     as_agent: AgentTasks,
     as_dashboard_user: Callable[[str], DashboardTasks],
@@ -39,7 +39,7 @@ def test_work_goes_through_the_three_roles(
     assert as_backend.update(contract, priority=7).priority == 7
 
 
-def test_clean_contracts_empties_what_the_contracts_made(
+def test_clean_contracts_deletes_contracts_and_outputs_only(
     as_agent: AgentTasks, superuser: Connection, request: pytest.FixtureRequest
 ) -> None:
     create(as_agent)
@@ -55,18 +55,24 @@ def test_clean_contracts_empties_what_the_contracts_made(
     superuser.execute("delete from public.agent_artifacts where id = %s", kept)
 
 
-def test_a_name_is_one_person_everywhere(as_role: Callable[[str], Client], sql_as: InRole) -> None:
+def test_a_name_is_the_same_user_over_http_and_in_sql(
+    as_role: Callable[[str], Client], sql_as: SqlAs
+) -> None:
     users = {}
     for name in ("ana", "ben"):
         answer = as_role(name).auth.get_user()
         assert answer is not None
         users[name] = answer.user.id
         with sql_as(name) as connection:
-            assert connection.execute(WHO).fetchone() == ("authenticated", answer.user.id, answer.user.id)
+            assert connection.execute(IDENTITY).fetchone() == (
+                "authenticated",
+                answer.user.id,
+                answer.user.id,
+            )
     assert users["ana"] != users["ben"]
 
 
-def test_clients_are_made_once(
+def test_each_name_has_one_client(
     as_role: Callable[[str], Client], as_dashboard_user: Callable[[str], DashboardTasks]
 ) -> None:
     assert as_role("anon") is as_role("anon")
@@ -75,40 +81,42 @@ def test_clients_are_made_once(
 
 
 @pytest.mark.parametrize("name", ["authenticated", "", "Ana", "ana@example.com", "a b"])
-def test_what_is_no_name(as_role: Callable[[str], Client], sql_as: InRole, name: str) -> None:
-    with pytest.raises(ValueError, match="no name for a user"):
+def test_an_invalid_user_name_is_refused(as_role: Callable[[str], Client], sql_as: SqlAs, name: str) -> None:
+    with pytest.raises(ValueError, match="is not a user's name"):
         as_role(name)
-    with pytest.raises(ValueError, match="no name for a user"), sql_as(name):
+    with pytest.raises(ValueError, match="is not a user's name"), sql_as(name):
         pass
 
 
 @pytest.mark.parametrize("name", ["anon", "service_role"])
-def test_a_role_is_no_dashboard_user(as_dashboard_user: Callable[[str], DashboardTasks], name: str) -> None:
-    with pytest.raises(ValueError, match="no name for a user"):
+def test_a_role_cannot_be_a_dashboard_user(
+    as_dashboard_user: Callable[[str], DashboardTasks], name: str
+) -> None:
+    with pytest.raises(ValueError, match="is not a user's name"):
         as_dashboard_user(name)
 
 
 @pytest.mark.parametrize("role", ["anon", "service_role", "ana"])
-def test_the_client_and_the_transaction_of_a_name_have_its_rights(
-    clean_contracts: None, as_agent: AgentTasks, as_role: Callable[[str], Client], sql_as: InRole, role: str
+def test_clients_and_transactions_have_the_rights_of_their_role(
+    clean_contracts: None, as_agent: AgentTasks, as_role: Callable[[str], Client], sql_as: SqlAs, role: str
 ) -> None:
     create(as_agent)
-    over_http = as_role(role).table("agent_task_contracts")
-    past_it = "select count(*) from public.agent_task_contracts"
+    table = as_role(role).table("agent_task_contracts")
+    query = "select count(*) from public.agent_task_contracts"
     if role == "anon":
         with pytest.raises(APIError) as refused:
-            over_http.select("id").execute()
+            table.select("id").execute()
         assert refused.value.code == "42501"
         with sql_as(role) as connection, pytest.raises(InsufficientPrivilege):
-            connection.execute(past_it)
+            connection.execute(query)
     else:
-        assert len(over_http.select("id").execute().data) == 1
+        assert len(table.select("id").execute().data) == 1
         with sql_as(role) as connection:
-            assert connection.execute(past_it).fetchone() == (1,)
+            assert connection.execute(query).fetchone() == (1,)
 
 
-def test_a_transaction_is_committed_where_its_block_ends(
-    clean_contracts: None, sql_as: InRole, superuser: Connection
+def test_a_transaction_is_committed_or_rolled_back_with_its_block(
+    clean_contracts: None, sql_as: SqlAs, superuser: Connection
 ) -> None:
     insert = """
         insert into public.agent_task_contracts (parent_agent, target_agent, objective)
@@ -127,20 +135,20 @@ def test_a_transaction_is_committed_where_its_block_ends(
     assert superuser.execute("select objective from public.agent_task_contracts").fetchall() == [("kept",)]
 
 
-def test_the_role_ends_with_its_transaction(sql_as: InRole, superuser: Connection) -> None:
+def test_the_role_ends_with_its_transaction(sql_as: SqlAs, superuser: Connection) -> None:
     before = superuser.execute("select current_user").fetchone()
     with sql_as("anon") as connection:
         assert connection.execute("select current_user::text, auth.uid()").fetchone() == ("anon", None)
     assert superuser.execute("select current_user").fetchone() == before
 
 
-async def test_a_client_of_ones_own(clean_contracts: None, supabase_stack: Project) -> None:
+async def test_settings_work_for_asynchronous_clients(clean_contracts: None, supabase_stack: Project) -> None:
     async with AsyncAgentTasks(supabase_stack.settings()) as agent:
         await agent.create(parent_agent="PLANNER", target_agent="DESIGN", objective="Draw the start page")
         assert len(await agent.claim("DESIGN")) == 1
 
 
-def test_the_environment_of_a_program(supabase_stack: Project, superuser: Connection) -> None:
+def test_env_gives_a_program_access_to_the_project(supabase_stack: Project, superuser: Connection) -> None:
     env = supabase_stack.env()
     with psycopg.connect(env["SUPABASE_DB_URL"]) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
@@ -149,7 +157,7 @@ def test_the_environment_of_a_program(supabase_stack: Project, superuser: Connec
         assert httpx.get(url, headers={"apikey": env[name]}).status_code == status
 
 
-def test_no_secret_is_shown_by_a_failed_assertion(supabase_stack: Project) -> None:
-    shown = repr(supabase_stack)
-    assert supabase_stack.url in shown
-    assert not any(secret in shown for name, secret in supabase_stack.env().items() if name != "SUPABASE_URL")
+def test_repr_shows_no_secret(supabase_stack: Project) -> None:
+    text = repr(supabase_stack)
+    assert supabase_stack.url in text
+    assert not any(secret in text for name, secret in supabase_stack.env().items() if name != "SUPABASE_URL")
