@@ -22,7 +22,7 @@ import pytest
 from hypothesis import settings
 from supabase import Client, ClientOptions, create_client
 
-from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks
+from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks, testing
 from ehg_tasks.local import LocalStack
 from tests import versions
 from tests.databases import Databases
@@ -38,15 +38,10 @@ collect_ignore = [] if versions.CHOSEN == "15" else ["versions/test_debian.py"]
 EXTERNAL = os.environ.get("EHG_TASKS_TEST_PROJECT") == "1"
 
 
-@dataclass(frozen=True)
-class Project:
-    """The project that the tests run on."""
+@dataclass(frozen=True, kw_only=True)
+class Project(testing.Project):
+    """The project that the tests run on, with its legacy keys."""
 
-    url: str
-    publishable_key: str
-    secret_key: str
-    database_url: str
-    """Connection URL of a role that bypasses row level security, to see what a call really changed."""
     jwt_secret: str
     anon_jwt: str
     service_role_jwt: str
@@ -86,28 +81,20 @@ def project() -> Iterator[Project]:
     """The project that all tests of this run share."""
     with ExitStack() as stack:
         if EXTERNAL:
-            env = os.environ
             project = Project(
-                env["SUPABASE_URL"],
-                env["SUPABASE_PUBLISHABLE_KEY"],
-                env["SUPABASE_SECRET_KEY"],
-                env["SUPABASE_DB_URL"],
-                env["SUPABASE_JWT_SECRET"],
-                env["SUPABASE_ANON_KEY"],
-                env["SUPABASE_SERVICE_ROLE_KEY"],
+                url=os.environ["SUPABASE_URL"],
+                publishable_key=os.environ["SUPABASE_PUBLISHABLE_KEY"],
+                secret_key=os.environ["SUPABASE_SECRET_KEY"],
+                database_url=os.environ["SUPABASE_DB_URL"],
+                jwt_secret=os.environ["SUPABASE_JWT_SECRET"],
+                anon_jwt=os.environ["SUPABASE_ANON_KEY"],
+                service_role_jwt=os.environ["SUPABASE_SERVICE_ROLE_KEY"],
             )
         else:
             local = stack.enter_context(local_stack())
-            keys = local.keys
-            project = Project(
-                local.url,
-                keys.publishable_key,
-                keys.secret_key,
-                local.superuser_url,
-                keys.jwt_secret,
-                keys.anon_jwt,
-                keys.service_role_jwt,
-            )
+            names = {"publishable_key", "secret_key", "jwt_secret", "anon_jwt", "service_role_jwt"}
+            keys = local.keys.model_dump(include=names)
+            project = Project(url=local.url, database_url=local.superuser_url, **keys)
         yield project
         for client in project.http_clients:
             client.close()

@@ -21,9 +21,7 @@ VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")
 @pytest.fixture(scope="session")
 def supabase_stack(project: conftest.Project) -> testing.Project:
     """Overrides the plugin's fixture, so that its other fixtures use the shared project."""
-    return testing.Project(
-        project.url, project.publishable_key, project.secret_key, project.database_url, project.jwt_secret
-    )
+    return project
 
 
 @dataclass(frozen=True)

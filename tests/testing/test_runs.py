@@ -128,13 +128,7 @@ def test_a_folder_that_the_plugin_did_not_create_is_refused_and_kept(stack_proje
 
 def environment(project: conftest.Project) -> dict[str, str]:
     """The variables that name an existing project."""
-    return {
-        "EHG_TASKS_TEST_PROJECT": "1",
-        "SUPABASE_URL": project.url,
-        "SUPABASE_PUBLISHABLE_KEY": project.publishable_key,
-        "SUPABASE_SECRET_KEY": project.secret_key,
-        "SUPABASE_DB_URL": project.database_url,
-    }
+    return {"EHG_TASKS_TEST_PROJECT": "1", **project.env()}
 
 
 def test_an_existing_project_is_used_without_applying_migrations(
