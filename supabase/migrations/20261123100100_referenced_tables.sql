@@ -1,9 +1,9 @@
--- Referenced tables: the two tables that a contract's foreign keys point at.
+-- Referenced tables: the two tables that a contract's foreign keys point to.
 --
--- The tour. A contract may name the strategic directive that it serves (`sd_id`) and the artifact
--- that holds its output (`output_artifact_id`). A database that grew these tables on its own
--- keeps them untouched: each block below acts only where its table is missing, and then makes the
--- smallest table that fits, with policies for the same roles.
+-- A contract may name the strategic directive it serves (sd_id) and the artifact that holds its
+-- output (output_artifact_id). If your database already has these tables, they stay untouched. If
+-- one is missing, its block below creates the smallest table that works, with policies and grants
+-- for the same roles.
 
 do $$
 begin
@@ -15,7 +15,7 @@ begin
     id varchar(50) primary key
   );
   comment on table public.strategic_directives_v2 is
-    'The directives that task contracts serve; only the key that contracts refer to.';
+    'Strategic directives that task contracts serve. Holds only the key that contracts reference.';
 
   alter table public.strategic_directives_v2 enable row level security;
   create policy "Authenticated users can read strategic directives"
@@ -51,7 +51,7 @@ begin
     constraint agent_artifacts_confidence_check check (confidence in ('HIGH', 'MEDIUM', 'LOW'))
   );
   comment on table public.agent_artifacts is
-    'What agents produce and read. Outputs of task contracts are rows of type contract_output.';
+    'What agents produce and read. The output of a task contract has the type contract_output.';
 
   alter table public.agent_artifacts enable row level security;
   create policy "Authenticated users can read agent artifacts"

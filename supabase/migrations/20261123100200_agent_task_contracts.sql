@@ -1,17 +1,17 @@
--- Agent task contracts: the table itself.
+-- Agent task contracts: the table.
 --
--- The tour. One row is one piece of work that `parent_agent` hands to `target_agent`. The table,
--- its constraints, indexes, policies and trigger follow the table's specification to the letter;
--- what the engine needs beyond it lives in schema ehg_tasks (next migration).
+-- A row is one piece of work that `parent_agent` hands to `target_agent`. The table, its
+-- constraints, indexes, policies and trigger follow the specification exactly. Whatever the engine
+-- needs beyond it is in the next migration.
 --
--- Row level security, in words:
---   anon            may add contracts and update them, and can read nothing. An update needs to
---                   read the rows it filters on, so through the API an agent's plain update
---                   reaches nothing; agents claim and finish work through functions instead.
+-- Row level security:
+--   anon            may insert and update contracts but cannot read them. An UPDATE with a filter
+--                   must read the rows it filters, so an agent's update through the API changes
+--                   nothing. Agents claim and finish work through functions.
 --   authenticated   reads every contract and changes none.
---   service_role    does everything.
--- The grants say the same and no more. TRUNCATE, REFERENCES and TRIGGER, which row level security
--- does not cover, are granted to none of the three.
+--   service_role    has full access.
+-- The grants match the policies. Row level security does not cover TRUNCATE, REFERENCES and
+-- TRIGGER, so none of the three roles has those privileges.
 
 create table if not exists public.agent_task_contracts (
   id uuid not null default gen_random_uuid(),
@@ -52,17 +52,17 @@ create table if not exists public.agent_task_contracts (
 );
 
 comment on table public.agent_task_contracts is
-  'Work that one agent hands to another: pending -> in_progress -> completed | failed | cancelled. Agents act through the task contract functions, not on the table.';
+  'Work that one agent hands to another: pending -> in_progress -> completed | failed | cancelled. Agents use the task contract functions instead of writing to the table.';
 comment on column public.agent_task_contracts.priority is
-  'Higher is claimed first; among equals the oldest.';
+  'Higher priorities are claimed first; within a priority, the oldest contract.';
 comment on column public.agent_task_contracts.timeout_minutes is
-  'Minutes that a claim lasts before another agent may take the contract over.';
+  'Length of a lease in minutes. After that, another worker can claim the contract.';
 comment on column public.agent_task_contracts.max_retries is
-  'How often a failed or abandoned attempt goes back to pending before the contract fails.';
+  'How many failed or abandoned attempts are retried before the contract fails.';
 comment on column public.agent_task_contracts.max_tokens is
-  'Token budget for one attempt; informs the agent, not enforced here.';
+  'Token budget of one attempt. For the agent to observe; the database does not enforce it.';
 comment on column public.agent_task_contracts.completion_idempotency_key is
-  'Key of the call that finished the contract; a repeat with the same key gets the same answer.';
+  'Key of the call that finished the contract. A repeated call with the same key gets the same answer.';
 
 create unique index if not exists idx_task_contracts_idempotency
   on public.agent_task_contracts (id, completion_idempotency_key)
@@ -86,7 +86,7 @@ begin
 end
 $$;
 comment on function public.update_task_contracts_timestamp() is
-  'Trigger function: an update moves updated_at and nothing else.';
+  'Trigger function: sets updated_at on every update.';
 revoke all on function public.update_task_contracts_timestamp()
   from public, anon, authenticated, service_role;
 

@@ -1,10 +1,10 @@
--- Hardened profile: agents work through the functions alone.
+-- Hardened profile: agents work only through the functions.
 --
--- The tour. As specified, anon may insert into and update the table itself, under policies that
--- are literally `true` (the database advisors' finding 0024). Nothing in this package needs that:
--- every agent call goes through a function. This file takes the two policies and their grants
--- away. Run it once, after the migrations, or copy it into a migration of your own; applying the
--- migrations again brings the specified policies back.
+-- The specification lets anon insert into the table and update it, under policies that are
+-- literally `true` (finding 0024 of the database advisors). Nothing in this package needs them:
+-- every call that an agent makes goes through a function. This file removes the two policies and
+-- their grants. Run it once after the migrations, or copy it into a migration of your own. Applying
+-- the migrations again restores the specified policies.
 
 drop policy if exists "Anon can create task contracts" on public.agent_task_contracts;
 drop policy if exists "Anon can update task contracts" on public.agent_task_contracts;

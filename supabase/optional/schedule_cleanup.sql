@@ -1,9 +1,9 @@
--- Scheduled clean-up: every minute, with pg_cron.
+-- Scheduled clean-up: once a minute, with pg_cron.
 --
--- The tour. Claims take over expired leases of their own agent by themselves. This job does the
--- same for agents that no longer claim, and cancels what waited for more than 24 hours. Run it
--- once per project as the owner of the migrations; running it again replaces the job. pg_cron keeps
--- a row per run in cron.job_run_details, which is yours to prune.
+-- A claim takes over the expired leases of its own agent. This job does the same for agents that
+-- have stopped claiming, and cancels contracts that have waited for more than 24 hours. Run this
+-- file once per project, as the owner of the migrations; running it again replaces the job. pg_cron
+-- keeps one row per run in cron.job_run_details; prune that table yourself.
 
 create extension if not exists pg_cron;
 

@@ -126,6 +126,20 @@ def test_new_contract_fits_an_insert(generated: ModuleType) -> None:
     assert {name for name, field in NewContract.model_fields.items() if field.is_required()} == required
 
 
+# The result columns of each function in public, by its row type or by `returns table`.
+RESULT_COLUMNS = """
+    select p.proname, a.attname as name, format_type(a.atttypid, null) as type
+    from pg_proc p
+    join pg_type t on t.oid = p.prorettype
+    join pg_attribute a on a.attrelid = t.typrelid
+    where p.pronamespace = 'public'::regnamespace
+    union all
+    select p.proname, a.name, format_type(a.type, null)
+    from pg_proc p, unnest(p.proargnames, p.proallargtypes, p.proargmodes) as a (name, type, mode)
+    where p.pronamespace = 'public'::regnamespace and a.mode = 't'
+"""
+
+
 @pytest.mark.parametrize(("function", "model"), RESULTS.items(), ids=RESULTS)
 def test_a_model_has_the_columns_of_its_function(
     databases: Databases, database_name: str, function: str, model: type[BaseModel]
@@ -133,12 +147,7 @@ def test_a_model_has_the_columns_of_its_function(
     """The generator has no functions for Python, so the catalog is asked. It knows nothing of nulls."""
     with databases.connect(database_name) as connection:
         columns = connection.execute(
-            """
-            select a.name, format_type(a.type, null)
-            from pg_proc p, unnest(p.proargnames, p.proallargtypes, p.proargmodes) as a (name, type, mode)
-            where p.pronamespace = 'public'::regnamespace and p.proname = %s and a.mode = 't'
-            """,
-            [function],
+            f"select name, type from ({RESULT_COLUMNS}) as c where proname = %s".encode(), [function]
         ).fetchall()
     assert {name: kind for name, (kind, _) in fields(model).items()} == {
         name: PYTHON[kind] for name, kind in columns
@@ -148,9 +157,6 @@ def test_a_model_has_the_columns_of_its_function(
 def test_every_function_with_a_result_is_compared(databases: Databases, database_name: str) -> None:
     """But for the earlier name of complete_task_contract, and the one whose result is a bare number."""
     with databases.connect(database_name) as connection:
-        found = connection.execute(
-            "select proname from pg_proc"
-            " where pronamespace = 'public'::regnamespace and 't' = any (proargmodes)"
-        ).fetchall()
+        found = connection.execute(f"select proname from ({RESULT_COLUMNS}) as c".encode()).fetchall()
     others = {"fn_complete_task_contract_idempotent", "prune_task_contracts"}
     assert {name for (name,) in found} == RESULTS.keys() | others

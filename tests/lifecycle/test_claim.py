@@ -188,7 +188,7 @@ class TestTakeOver:
         assert anon("claim_task_contract", target_agent="T") == []
         row = contract(database, first["contract_id"])
         assert (row["status"], row["retry_count"]) == ("failed", 0)
-        assert row["error_message"] == "the claim ran out before a result came"
+        assert row["error_message"] == "the lease expired before a result was recorded"
         assert row["completed_at"] is not None
         assert leases(database) == []
 

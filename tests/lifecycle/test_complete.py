@@ -213,7 +213,7 @@ class TestReplay:
     def test_another_key_is_refused(self, anon: Caller, database: Database) -> None:
         row = claimed(anon)
         complete(anon, row, idempotency_key=UUID(int=5), **self.RESULT)
-        with refused("TC004", "another key"):
+        with refused("TC004", "another idempotency key"):
             complete(anon, row, idempotency_key=UUID(int=6), **self.RESULT)
 
 

@@ -47,7 +47,7 @@ class TestCleanUp:
         now = contract(database, row["contract_id"])
         assert (now["status"], now["retry_count"]) == ("failed", 0)
         assert now["completed_at"] is not None
-        assert "ran out" in now["error_message"]
+        assert "expired" in now["error_message"]
 
     def test_what_nobody_claims_is_cancelled(self, service: Caller, database: Database) -> None:
         old, young = create(service), create(service)

@@ -1,20 +1,21 @@
--- Maintenance: clean-up, pruning, description. For backend jobs (service role) alone.
+-- Maintenance: clean-up, pruning and a description of the database, for backend jobs (service role).
 --
--- The tour. All three work while agents do: they take rows in batches, skip what is locked, and
--- never wait for a claim or a completion nor make one wait. Call them again until the counts are
--- zero, or from a scheduler (optional/schedule_cleanup.sql has one for pg_cron).
+-- Clean-up and pruning run while agents work. They take rows in batches and skip locked ones, so
+-- they neither wait for a claim or a completion nor hold one up. Call them until they report zero,
+-- or run them on a schedule (optional/schedule_cleanup.sql does so with pg_cron).
 --
--- Claims take over expired leases by themselves; clean-up is for agents that no longer claim, for
--- contracts that another client set in progress without a lease, and for work that nobody took.
+-- A claim takes over the expired leases of its own agent. Clean-up is for agents that have stopped
+-- claiming, for contracts that another client put in progress without a lease, and for work that
+-- nobody claimed.
 
+-- Earlier definition of the call; its result type cannot be replaced in place.
 drop function if exists public.cleanup_stale_contracts();
 
 create or replace function ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes integer, p_limit integer)
-returns table (failed_count integer, cancelled_count integer, requeued_count integer)
+returns setof public.task_contract_cleanup
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
 declare
   v_ids uuid[];
   v_leased record;
@@ -24,28 +25,27 @@ begin
   if p_limit is null or p_limit < 1 or p_max_wait_minutes < 1 then
     raise exception using
       errcode = 'TC005', message = 'p_limit and p_max_wait_minutes must be at least 1',
-      hint = 'p_max_wait_minutes may be null: then nothing is cancelled for waiting.';
+      hint = 'Pass null for p_max_wait_minutes to cancel nothing.';
   end if;
 
   select * into v_leased from ehg_tasks.expire_leases(null, p_limit);
 
-  -- In progress without a lease: another client wrote the status. Its time counts from started_at.
+  -- In progress without a lease: another client set the status. The time counts from started_at.
   select array_agg(stale.id) into v_ids
   from (
     select c.id
     from public.agent_task_contracts c
     where c.status = 'in_progress'
-      -- The sum is on the clock's side: a row's time may be at the end of time.
-      and coalesce(c.started_at, c.updated_at)
-          <= clock_timestamp() - make_interval(mins => greatest(coalesce(c.timeout_minutes, 30), 1))
+      -- Subtracted from the clock, because adding to a time near the maximum would overflow.
+      and coalesce(c.started_at, c.updated_at) <= clock_timestamp() - ehg_tasks.lease_length(c.timeout_minutes)
       and not exists (select from ehg_tasks.leases l where l.contract_id = c.id)
     limit p_limit
     for update of c skip locked
   ) as stale;
   select * into v_unleased
-  from ehg_tasks.end_attempts(v_ids, 'no result came within timeout_minutes of started_at');
+  from ehg_tasks.end_attempts(v_ids, 'no result was recorded within timeout_minutes of started_at');
 
-  -- Leases of contracts that another client ended.
+  -- Leases of contracts that another client took out of progress.
   select array_agg(ended.id) into v_ids
   from (
     select c.id
@@ -67,14 +67,16 @@ begin
   )
   update public.agent_task_contracts c
   set status = 'cancelled', completed_at = clock_timestamp(),
-      error_message = format('nobody claimed it within %s minutes', p_max_wait_minutes)
+      error_message = format('not claimed within %s minutes', p_max_wait_minutes)
   from waiting
   where c.id = waiting.id;
   get diagnostics v_cancelled = row_count;
 
-  return query
-  select v_leased.failed_count + v_unleased.failed_count, v_cancelled,
-         v_leased.requeued_count + v_unleased.requeued_count;
+  return next (
+    v_leased.failed_count + v_unleased.failed_count,
+    v_cancelled,
+    v_leased.requeued_count + v_unleased.requeued_count
+  )::public.task_contract_cleanup;
 end
 $$;
 revoke all on function ehg_tasks.cleanup_stale_contracts(integer, integer)
@@ -83,22 +85,23 @@ grant execute on function ehg_tasks.cleanup_stale_contracts(integer, integer) to
 
 create or replace function public.cleanup_stale_contracts(
   p_max_wait_minutes integer default 1440, p_limit integer default 1000)
-returns table (failed_count integer, cancelled_count integer, requeued_count integer)
+returns setof public.task_contract_cleanup
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit) $$;
 comment on function public.cleanup_stale_contracts(integer, integer) is
-  'Expired claims go back to pending or to failed; contracts pending for longer than p_max_wait_minutes are cancelled. At most p_limit of each kind a call.';
+  'Ends attempts whose lease has expired (the contract is retried or fails) and cancels contracts that were pending for longer than p_max_wait_minutes. Handles at most p_limit contracts of each kind per call.';
 revoke all on function public.cleanup_stale_contracts(integer, integer)
   from public, anon, authenticated, service_role;
 grant execute on function public.cleanup_stale_contracts(integer, integer) to service_role;
 
 create or replace function ehg_tasks.prune_task_contracts(p_older_than_days integer, p_limit integer)
-returns table (deleted_count integer)
+returns setof public.task_contract_pruning
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
+declare
+  v_deleted integer;
 begin
   if p_older_than_days is null or p_older_than_days < 0 or p_limit is null or p_limit < 1 then
     raise exception using
@@ -107,14 +110,15 @@ begin
   with old as (
     select c.id
     from public.agent_task_contracts c
-    where c.status in ('completed', 'failed', 'cancelled')
-      and coalesce(c.completed_at, c.updated_at) < clock_timestamp() - make_interval(days => least(p_older_than_days, 1000000))
+    where c.status = any (ehg_tasks.final_statuses())
+      and coalesce(c.completed_at, c.updated_at)
+          < clock_timestamp() - make_interval(days => least(p_older_than_days, 1000000))
     limit p_limit
     for update of c skip locked
   )
   delete from public.agent_task_contracts c using old where c.id = old.id;
-  get diagnostics deleted_count = row_count;
-  return next;
+  get diagnostics v_deleted = row_count;
+  return next row(v_deleted)::public.task_contract_pruning;
 end
 $$;
 revoke all on function ehg_tasks.prune_task_contracts(integer, integer)
@@ -123,17 +127,17 @@ grant execute on function ehg_tasks.prune_task_contracts(integer, integer) to se
 
 create or replace function public.prune_task_contracts(
   p_older_than_days integer default 30, p_limit integer default 1000)
-returns table (deleted_count integer)
+returns setof public.task_contract_pruning
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.prune_task_contracts(p_older_than_days, p_limit) $$;
 comment on function public.prune_task_contracts(integer, integer) is
-  'Deletes up to p_limit contracts that ended more than p_older_than_days days ago. Their artifacts stay.';
+  'Deletes up to p_limit contracts that became final more than p_older_than_days days ago. Keeps their artifacts.';
 revoke all on function public.prune_task_contracts(integer, integer)
   from public, anon, authenticated, service_role;
 grant execute on function public.prune_task_contracts(integer, integer) to service_role;
 
--- What is there now, from the catalog, so that a project can be compared with what it should be.
+-- Read from the catalog, so that a project can be compared with what it should be.
 create or replace function ehg_tasks.describe_task_contracts()
 returns jsonb
 language sql stable security definer
@@ -296,6 +300,6 @@ language sql stable security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select ehg_tasks.describe_task_contracts() $$;
 comment on function public.describe_task_contracts() is
-  'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, grants to the API roles, row count.';
+  'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, grants to the API roles, and the number of contracts.';
 revoke all on function public.describe_task_contracts() from public, anon, authenticated, service_role;
 grant execute on function public.describe_task_contracts() to service_role;

@@ -1,9 +1,9 @@
--- Dashboard: figures for people.
+-- Dashboard: figures for people, and live updates.
 --
--- The tour. One view, which runs with its reader's rights (security_invoker), so row level
--- security on the table decides what is counted; and the table's place in the realtime
--- publication, in projects that have one. Seconds are differences of epochs, because a row written
--- to the table directly may hold times whose difference is no interval.
+-- The view runs with its reader's rights (security_invoker), so row level security on the table
+-- decides which contracts are counted. Projects with Supabase Realtime also publish changes of the
+-- table. Durations subtract epochs instead of timestamps: a row written directly to the table may
+-- hold times whose difference does not fit into an interval.
 
 create or replace view public.task_contract_stats
 with (security_invoker = true)
@@ -29,11 +29,11 @@ from public.agent_task_contracts c
 group by c.target_agent, c.status;
 
 comment on view public.task_contract_stats is
-  'Per target agent and status: how many, the oldest wait (pending), how many finished in the last hour, durations of attempts in seconds, tokens used against the budget of the same contracts.';
+  'One row per target agent and status: number of contracts, longest wait (pending only), number finished in the last hour, durations of attempts in seconds, and tokens used against the budget of the same contracts.';
 revoke all on table public.task_contract_stats from public, anon, authenticated, service_role;
 grant select on table public.task_contract_stats to authenticated, service_role;
 
--- Hosted and self-hosted projects have this publication; other databases have no realtime server.
+-- Hosted and self-hosted projects have this publication. Other databases have no Realtime server.
 do $$
 begin
   if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime' and not puballtables)
