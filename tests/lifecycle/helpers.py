@@ -1,4 +1,4 @@
-"""Short ways to bring contracts into a state."""
+"""Helpers that bring contracts into a state and read it back."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ Database = Connection[Any]
 
 
 def create(caller: Caller, target_agent: str = "T", **fields: Any) -> UUID:
-    """A new contract; returns its id."""
+    """Create a contract and return its id."""
     fields = {"parent_agent": "P", "target_agent": target_agent, "objective": "o", **fields}
-    [made] = caller("create_task_contract", **fields)
-    assert made["created"] is True
-    contract_id = made["contract_id"]
+    [answer] = caller("create_task_contract", **fields)
+    assert answer["created"] is True
+    contract_id = answer["contract_id"]
     assert isinstance(contract_id, UUID)
     return contract_id
 
 
 def claim(caller: Caller, target_agent: str = "T", **fields: Any) -> Row:
-    """The one contract that this agent claims."""
-    [claimed] = caller("claim_task_contract", target_agent=target_agent, **fields)
-    return claimed
+    """Claim one contract of the agent; fails unless there is exactly one to claim."""
+    [row] = caller("claim_task_contract", target_agent=target_agent, **fields)
+    return row
 
 
 def claimed(caller: Caller, **fields: Any) -> Row:
-    """A new contract, claimed."""
+    """Create a contract, claim it and return the claim."""
     contract_id = create(caller, **fields)
     row = claim(caller)
     assert row["contract_id"] == contract_id
     return row
 
 
+def held(row: Row) -> dict[str, Any]:
+    """The parameters by which the holder of a claim identifies itself."""
+    return {"contract_id": row["contract_id"], "claim_token": row["claim_token"]}
+
+
 def contract(database: Database, contract_id: UUID) -> Row:
-    """The row as it stands."""
+    """Read a contract from the table."""
     with database.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(
             "select * from public.agent_task_contracts where id = %s", [contract_id]
@@ -48,13 +53,19 @@ def contract(database: Database, contract_id: UUID) -> Row:
 
 
 def leases(database: Database) -> list[Row]:
-    """Every lease."""
+    """Read all leases."""
     with database.cursor(row_factory=dict_row) as cursor:
         return cursor.execute("select * from ehg_tasks.leases order by contract_id").fetchall()
 
 
+def artifacts(database: Database) -> list[Row]:
+    """Read all artifacts."""
+    with database.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute("select * from public.agent_artifacts order by created_at").fetchall()
+
+
 def end_lease(database: Database, contract_id: UUID, seconds_ago: float = 1) -> None:
-    """Let a claim have run out."""
+    """Move the end of a lease into the past."""
     database.execute(
         "update ehg_tasks.leases set expires_at = clock_timestamp() - make_interval(secs => %s)"
         " where contract_id = %s",
@@ -63,7 +74,7 @@ def end_lease(database: Database, contract_id: UUID, seconds_ago: float = 1) -> 
 
 
 def end_wait(database: Database, contract_id: UUID) -> None:
-    """Let the wait after a failed attempt be over."""
+    """End the wait that follows a failed attempt."""
     database.execute(
         "update ehg_tasks.handbacks set not_before = clock_timestamp() where contract_id = %s", [contract_id]
     )

@@ -6,34 +6,37 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from psycopg.rows import dict_row
 
-from tests.lifecycle.helpers import Database, claim, claimed, contract, create, end_lease, leases
+from tests.lifecycle.helpers import (
+    Database,
+    artifacts,
+    claim,
+    claimed,
+    contract,
+    create,
+    end_lease,
+    held,
+    leases,
+)
 from tests.sql import Caller, Row, jsonb, refused
 
 
-def artifacts(database: Database) -> list[Row]:
-    with database.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute("select * from public.agent_artifacts order by created_at").fetchall()
-
-
 def complete(caller: Caller, row: Row, **fields: Any) -> Row:
-    """Complete what `row` (a claim) holds."""
-    fields = {"contract_id": row["contract_id"], "claim_token": row["claim_token"], **fields}
-    [done] = caller("complete_task_contract", **fields)
-    return done
+    """Complete the contract of a claim."""
+    [answer] = caller("complete_task_contract", **held(row) | fields)
+    return answer
 
 
 def test_the_result_is_recorded(anon: Caller, database: Database) -> None:
     row = claimed(anon, session_id=(session := uuid4()))
     agent, key = uuid4(), uuid4()
-    done = complete(
+    answer = complete(
         anon, row, result_summary="fine", execution_tokens=12, agent_id=agent, idempotency_key=key,
         output={"a": [1]},
     )  # fmt: skip
     after = contract(database, row["contract_id"])
     [artifact] = artifacts(database)
-    assert done == {
+    assert answer == {
         "success": True, "message": "task contract completed", "contract_id": row["contract_id"],
         "status": "completed", "was_duplicate": False, "output_artifact_id": artifact["id"],
     }  # fmt: skip
@@ -49,28 +52,12 @@ def test_the_result_is_recorded(anon: Caller, database: Database) -> None:
     assert artifact["metadata"] == {"contract_id": str(row["contract_id"])}
 
 
-@pytest.mark.parametrize("output", [[], [1], "text", 0, False, {}], ids=repr)
-def test_any_json_is_an_output(anon: Caller, output: Any) -> None:
+@pytest.mark.parametrize("output", [{}, {"a": [1, None]}, [], [1], "text", "5", 0, 5, False, True], ids=repr)
+def test_any_json_can_be_the_output(anon: Caller, output: Any) -> None:
     row = claimed(anon)
     complete(anon, row, output=jsonb(output))
     [outcome] = anon("task_contract_outcomes", contract_ids=[row["contract_id"]])
     assert outcome["output"] == output
-
-
-def test_the_agent_of_the_claim_is_the_one_who_completed(anon: Caller, database: Database) -> None:
-    create(anon)
-    agent = uuid4()
-    row = claim(anon, agent_id=agent)
-    complete(anon, row)
-    assert contract(database, row["contract_id"])["completed_by_agent_id"] == agent
-
-
-def test_failure_without_a_retry(anon: Caller, database: Database) -> None:
-    row = claimed(anon)
-    done = complete(anon, row, success=False, error_message="no paper")
-    assert (done["success"], done["status"]) == (False, "failed")
-    after = contract(database, row["contract_id"])
-    assert (after["status"], after["error_message"], after["retry_count"]) == ("failed", "no paper", 0)
 
 
 def test_an_existing_artifact_can_be_the_output(anon: Caller, database: Database) -> None:
@@ -82,8 +69,24 @@ def test_an_existing_artifact_can_be_the_output(anon: Caller, database: Database
     )
     row = claimed(anon)
     assert complete(anon, row, output_artifact_id=artifact)["output_artifact_id"] == artifact
-    database.execute("delete from public.agent_artifacts")
-    assert contract(database, row["contract_id"])["output_artifact_id"] is None
+
+
+def test_the_agent_that_claimed_is_recorded_as_the_one_that_completed(
+    anon: Caller, database: Database
+) -> None:
+    create(anon)
+    agent = uuid4()
+    row = claim(anon, agent_id=agent)
+    complete(anon, row)
+    assert contract(database, row["contract_id"])["completed_by_agent_id"] == agent
+
+
+def test_success_false_fails_the_contract_without_a_retry(anon: Caller, database: Database) -> None:
+    row = claimed(anon)
+    answer = complete(anon, row, success=False, error_message="no paper")
+    assert (answer["success"], answer["status"]) == (False, "failed")
+    after = contract(database, row["contract_id"])
+    assert (after["status"], after["error_message"], after["retry_count"]) == ("failed", "no paper", 0)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_an_existing_artifact_can_be_the_output(anon: Caller, database: Database
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_bad_results_are_refused_and_nothing_changes(
+def test_an_invalid_result_is_refused_and_nothing_changes(
     anon: Caller, database: Database, fields: dict[str, Any], code: str
 ) -> None:
     row = claimed(anon)
@@ -110,31 +113,13 @@ def test_bad_results_are_refused_and_nothing_changes(
     assert artifacts(database) == []
 
 
-def test_the_largest_result(anon: Caller) -> None:
+def test_a_result_at_the_size_limits_is_accepted(anon: Caller) -> None:
     row = claimed(anon)
     complete(anon, row, output=jsonb("x" * (1048576 - 2)), result_summary="x" * 65536)
 
 
 class TestClaimToken:
-    @pytest.mark.parametrize("token", [None, UUID(int=1)])
-    def test_an_agent_must_present_the_token_of_the_current_claim(
-        self, anon: Caller, database: Database, token: UUID | None
-    ) -> None:
-        row = claimed(anon)
-        before = contract(database, row["contract_id"])
-        with refused("TC002"):
-            complete(anon, row, claim_token=token, output={})
-        assert contract(database, row["contract_id"]) == before
-        assert artifacts(database) == []
-
-    def test_the_service_role_may_leave_it_out(self, anon: Caller, service: Caller) -> None:
-        row = claimed(anon)
-        assert complete(service, row, claim_token=None)["status"] == "completed"
-
-    def test_but_not_present_a_wrong_one(self, anon: Caller, service: Caller) -> None:
-        row = claimed(anon)
-        with refused("TC002"):
-            complete(service, row, claim_token=UUID(int=1))
+    """More rules on the token are in test_claim_token.py."""
 
     def test_a_worker_that_lost_its_claim_cannot_overwrite_the_next(
         self, anon: Caller, database: Database
@@ -151,27 +136,38 @@ class TestClaimToken:
             complete(anon, late, result_summary="late")
         assert contract(database, late["contract_id"])["result_summary"] == "current"
 
-    def test_a_late_result_counts_while_nobody_took_over(self, anon: Caller, database: Database) -> None:
+    def test_a_late_result_is_accepted_until_another_claim_takes_over(
+        self, anon: Caller, database: Database
+    ) -> None:
         row = claimed(anon)
         end_lease(database, row["contract_id"])
         assert complete(anon, row)["status"] == "completed"
 
-    def test_the_service_role_cannot_complete_what_nobody_claimed(
-        self, service: Caller, database: Database
-    ) -> None:
+
+class TestServiceRole:
+    def test_it_may_leave_out_the_token(self, anon: Caller, service: Caller) -> None:
+        row = claimed(anon)
+        assert complete(service, row, claim_token=None)["status"] == "completed"
+
+    def test_it_may_not_present_a_wrong_token(self, anon: Caller, service: Caller) -> None:
+        row = claimed(anon)
+        with refused("TC002"):
+            complete(service, row, claim_token=UUID(int=1))
+
+    def test_it_cannot_complete_a_pending_contract(self, service: Caller, database: Database) -> None:
         contract_id = create(service)
         with refused("TC003"):
             service("complete_task_contract", contract_id=contract_id)
         assert contract(database, contract_id)["status"] == "pending"
 
-    def test_the_service_role_completes_what_another_client_set_in_progress(self, service: Caller) -> None:
+    def test_it_completes_a_contract_that_a_direct_write_put_in_progress(self, service: Caller) -> None:
         contract_id = create(service)
         service.run("update public.agent_task_contracts set status = 'in_progress', started_at = now()")
-        [done] = service("complete_task_contract", contract_id=contract_id)
-        assert done["status"] == "completed"
+        [answer] = service("complete_task_contract", contract_id=contract_id)
+        assert answer["status"] == "completed"
 
 
-class TestReplay:
+class TestRepeat:
     RESULT: dict[str, Any] = {"result_summary": "fine", "execution_tokens": 3, "output": {"a": 1}}  # noqa: RUF012
 
     @pytest.mark.parametrize("key", [None, UUID(int=5)], ids=["claim token", "own key"])
@@ -181,8 +177,8 @@ class TestReplay:
         row = claimed(anon)
         first = complete(anon, row, idempotency_key=key, **self.RESULT)
         before = contract(database, row["contract_id"])
-        again = complete(anon, row, idempotency_key=key, **self.RESULT)
-        assert again == first | {"was_duplicate": True, "message": "already recorded"}
+        repeat = complete(anon, row, idempotency_key=key, **self.RESULT)
+        assert repeat == first | {"was_duplicate": True, "message": "already recorded"}
         assert contract(database, row["contract_id"]) == before
         assert len(artifacts(database)) == 1
 
@@ -199,7 +195,7 @@ class TestReplay:
         ],
         ids=str,
     )
-    def test_another_result_under_the_same_key_is_refused(
+    def test_another_result_with_the_same_key_is_refused(
         self, anon: Caller, database: Database, other: dict[str, Any]
     ) -> None:
         row = claimed(anon)
@@ -210,39 +206,17 @@ class TestReplay:
         assert contract(database, row["contract_id"]) == before
         assert len(artifacts(database)) == 1
 
-    def test_another_key_is_refused(self, anon: Caller, database: Database) -> None:
+    def test_another_key_is_refused(self, anon: Caller) -> None:
         row = claimed(anon)
         complete(anon, row, idempotency_key=UUID(int=5), **self.RESULT)
         with refused("TC004", "another idempotency key"):
             complete(anon, row, idempotency_key=UUID(int=6), **self.RESULT)
 
 
-class TestEarlierName:
-    def test_it_answers_in_its_own_columns(self, anon: Caller, service: Caller, database: Database) -> None:
-        row = claimed(anon)
-        key, agent = uuid4(), uuid4()
-        given = {
-            "contract_id": row["contract_id"], "idempotency_key": key, "result_summary": "s",
-            "tokens_used": 4, "agent_id": agent,
-        }  # fmt: skip
-        [done] = service("fn_complete_task_contract_idempotent", **given)
-        assert list(done) == ["success", "was_duplicate", "message", "contract_id"]
-        assert (done["success"], done["was_duplicate"]) == (True, False)
-        [again] = service("fn_complete_task_contract_idempotent", **given)
-        assert (again["success"], again["was_duplicate"]) == (True, True)
-        after = contract(database, row["contract_id"])
-        assert (after["execution_tokens"], after["completed_by_agent_id"]) == (4, agent)
-
-    def test_it_completes_nothing_that_nobody_claimed(self, service: Caller) -> None:
-        with refused("TC003"):
-            service(
-                "fn_complete_task_contract_idempotent", contract_id=create(service), idempotency_key=uuid4()
-            )
-
-    def test_an_agent_needs_the_claim_token_here_too(self, anon: Caller) -> None:
-        row = claimed(anon)
-        given = {"contract_id": row["contract_id"], "idempotency_key": uuid4()}
-        with refused("TC002"):
-            anon("fn_complete_task_contract_idempotent", **given)
-        [done] = anon("fn_complete_task_contract_idempotent", **given, claim_token=row["claim_token"])
-        assert done["success"] is True
+def test_the_earlier_function_also_requires_an_agent_to_present_its_token(anon: Caller) -> None:
+    row = claimed(anon)
+    fields = {"contract_id": row["contract_id"], "idempotency_key": uuid4()}
+    with refused("TC002"):
+        anon("fn_complete_task_contract_idempotent", **fields)
+    [answer] = anon("fn_complete_task_contract_idempotent", **fields, claim_token=row["claim_token"])
+    assert answer["success"] is True

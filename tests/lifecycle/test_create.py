@@ -1,4 +1,4 @@
-"""create_task_contract and create_task_contracts."""
+"""create_task_contract and create_task_contracts: what is stored, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.lifecycle.helpers import Database, contract, create
 from tests.sql import Caller, jsonb, refused
 
 Contracts = Callable[[], list[dict[str, Any]]]
-ONE = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
+FIELDS = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
 
 
-def test_every_field_is_kept(anon: Caller, database: Database) -> None:
+def test_every_field_is_stored(anon: Caller, database: Database) -> None:
     database.execute("insert into public.strategic_directives_v2 (id) values ('SD-1')")
     given = {
         "session_id": uuid4(), "sd_id": "SD-1", "input_artifacts": [uuid4()], "input_summary": "in",
@@ -23,34 +23,32 @@ def test_every_field_is_kept(anon: Caller, database: Database) -> None:
         "max_tokens": 9, "contract_id": uuid4(), "output_schema": {"type": "object"},
         "timeout_minutes": 3, "max_retries": 0, "created_by": "me",
     }  # fmt: skip
-    [made] = anon("create_task_contract", **ONE, **given)
-    assert made == {"contract_id": given["contract_id"], "contract_summary": "P -> T: o", "created": True}
-    row = contract(database, made["contract_id"])
+    [answer] = anon("create_task_contract", **FIELDS, **given)
+    assert answer == {"contract_id": given["contract_id"], "contract_summary": "P -> T: o", "created": True}
+    row = contract(database, answer["contract_id"])
     given["id"] = given.pop("contract_id")
-    assert {name: row[name] for name in ONE | given} == ONE | given
+    assert {name: row[name] for name in FIELDS | given} == FIELDS | given
     assert (row["status"], row["retry_count"], row["started_at"]) == ("pending", 0, None)
 
 
-def test_a_repeat_with_the_same_id_creates_nothing_new(anon: Caller, contracts: Contracts) -> None:
+def test_a_repeat_with_the_same_id_creates_nothing(anon: Caller, contracts: Contracts) -> None:
     contract_id = create(anon)
     before = contracts()
-    [again] = anon("create_task_contract", **ONE, contract_id=contract_id)
-    assert again == {"contract_id": contract_id, "contract_summary": "P -> T: o", "created": False}
+    [answer] = anon("create_task_contract", **FIELDS, contract_id=contract_id)
+    assert answer == {"contract_id": contract_id, "contract_summary": "P -> T: o", "created": False}
     assert contracts() == before
 
 
 @pytest.mark.parametrize("field", ["parent_agent", "target_agent", "objective"])
-def test_another_contract_under_the_same_id_is_refused(
-    anon: Caller, contracts: Contracts, field: str
-) -> None:
+def test_another_contract_with_the_same_id_is_refused(anon: Caller, contracts: Contracts, field: str) -> None:
     contract_id = create(anon)
     before = contracts()
     with refused("TC004"):
-        anon("create_task_contract", **(ONE | {field: "other"}), contract_id=contract_id)
+        anon("create_task_contract", **(FIELDS | {field: "other"}), contract_id=contract_id)
     assert contracts() == before
 
 
-BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
+INVALID: list[tuple[dict[str, Any], str]] = [
     ({"parent_agent": ""}, "TC005"),
     ({"target_agent": " "}, "TC005"),
     ({"objective": "\n"}, "TC005"),
@@ -76,16 +74,16 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "code"), BAD_FIELDS, ids=lambda value: str(value)[:40])
-def test_bad_fields_are_refused_and_nothing_is_created(
+@pytest.mark.parametrize(("fields", "code"), INVALID, ids=lambda value: str(value)[:40])
+def test_an_invalid_field_is_refused_and_nothing_is_created(
     anon: Caller, contracts: Contracts, fields: dict[str, Any], code: str
 ) -> None:
     with refused(code):
-        anon("create_task_contract", **(ONE | fields))
+        anon("create_task_contract", **(FIELDS | fields))
     assert contracts() == []
 
 
-def test_the_limits_themselves_are_allowed(anon: Caller, contracts: Contracts) -> None:
+def test_a_contract_at_the_limits_is_accepted(anon: Caller, contracts: Contracts) -> None:
     create(
         anon, objective="x" * 65536, input_summary="x" * 65536, constraints={"x": "y" * 65527},
         input_artifacts=[UUID(int=n) for n in range(1000)], max_retries=0, timeout_minutes=1, max_tokens=1,
@@ -94,58 +92,58 @@ def test_the_limits_themselves_are_allowed(anon: Caller, contracts: Contracts) -
     assert len(contracts()) == 1
 
 
-class TestMany:
-    def test_all_are_created_in_the_order_given(self, anon: Caller, contracts: Contracts) -> None:
-        given = [ONE | {"objective": f"o{n}"} for n in range(1000)]
-        made = anon("create_task_contracts", contracts=jsonb(given))
-        assert [row["contract_summary"] for row in made] == [f"P -> T: o{n}" for n in range(1000)]
-        assert [row["id"] for row in contracts()] == [row["contract_id"] for row in made]
+class TestBulk:
+    def test_contracts_are_created_in_the_order_given(self, anon: Caller, contracts: Contracts) -> None:
+        given = [FIELDS | {"objective": f"o{n}"} for n in range(1000)]
+        answers = anon("create_task_contracts", contracts=jsonb(given))
+        assert [row["contract_summary"] for row in answers] == [f"P -> T: o{n}" for n in range(1000)]
+        assert [row["id"] for row in contracts()] == [row["contract_id"] for row in answers]
 
-    def test_fields_left_out_get_the_defaults_of_the_table(self, anon: Caller, contracts: Contracts) -> None:
-        anon("create_task_contracts", contracts=jsonb([ONE | {"max_tokens": None}]))
+    def test_omitted_fields_get_the_defaults_of_the_table(self, anon: Caller, contracts: Contracts) -> None:
+        anon("create_task_contracts", contracts=jsonb([FIELDS | {"max_tokens": None}]))
         [row] = contracts()
         assert (row["priority"], row["timeout_minutes"], row["max_retries"]) == (50, 30, 2)
         assert (row["constraints"], row["input_artifacts"], row["max_tokens"]) == ({}, [], None)
 
     @pytest.mark.parametrize(
-        ("second", "code", "says"),
+        ("second", "code", "message"),
         [
-            (ONE | {"objektive": "o"}, "TC005", "contract 2 of 2: unknown field: objektive"),
-            (ONE | {"id": str(uuid4())}, "TC005", "unknown field: id"),
-            (ONE | {"status": "completed"}, "TC005", "unknown field: status"),
+            (FIELDS | {"objektive": "o"}, "TC005", "contract 2 of 2: unknown field: objektive"),
+            (FIELDS | {"id": str(uuid4())}, "TC005", "unknown field: id"),
+            (FIELDS | {"status": "completed"}, "TC005", "unknown field: status"),
             ("text", "TC005", "contract 2 of 2: a contract must be a JSON object"),
-            (ONE | {"sd_id": "SD-unknown"}, "23503", "contract 2 of 2"),
-            (ONE | {"priority": "high"}, "22P02", "contract 2 of 2"),
-            (ONE | {"contract_id": "1"}, "22P02", "contract 2 of 2"),
-            (ONE | {"priority": 2**31}, "22003", "contract 2 of 2"),
-            (ONE | {"input_artifacts": ["1"]}, "22P02", "contract 2 of 2"),
-            (ONE | {"objective": "x" * 65537}, "TC006", "contract 2 of 2: objective is too large"),
+            (FIELDS | {"sd_id": "SD-unknown"}, "23503", "contract 2 of 2"),
+            (FIELDS | {"priority": "high"}, "22P02", "contract 2 of 2"),
+            (FIELDS | {"contract_id": "1"}, "22P02", "contract 2 of 2"),
+            (FIELDS | {"priority": 2**31}, "22003", "contract 2 of 2"),
+            (FIELDS | {"input_artifacts": ["1"]}, "22P02", "contract 2 of 2"),
+            (FIELDS | {"objective": "x" * 65537}, "TC006", "contract 2 of 2: objective is too large"),
             ({"parent_agent": "P"}, "TC005", "must not be empty"),
         ],
     )
-    def test_one_bad_contract_stops_all(
-        self, anon: Caller, contracts: Contracts, second: Any, code: str, says: str
+    def test_one_invalid_contract_rejects_the_whole_call(
+        self, anon: Caller, contracts: Contracts, second: Any, code: str, message: str
     ) -> None:
-        with refused(code, says):
-            anon("create_task_contracts", contracts=jsonb([ONE, second]))
+        with refused(code, message):
+            anon("create_task_contracts", contracts=jsonb([FIELDS, second]))
         assert contracts() == []
 
     @pytest.mark.parametrize(
         ("given", "code"),
-        [(None, "TC005"), ([], "TC005"), ({}, "TC005"), ("x", "TC005"), ([ONE] * 1001, "TC006")],
+        [(None, "TC005"), ([], "TC005"), ({}, "TC005"), ("x", "TC005"), ([FIELDS] * 1001, "TC006")],
         ids=["null", "empty", "object", "text", "1001"],
     )
-    def test_what_is_no_list_of_contracts_is_refused(
+    def test_anything_but_an_array_of_1_to_1000_contracts_is_refused(
         self, anon: Caller, contracts: Contracts, given: Any, code: str
     ) -> None:
         with refused(code):
             anon("create_task_contracts", contracts=jsonb(given))
         assert contracts() == []
 
-    def test_a_repeat_of_the_whole_call_creates_nothing_new(self, anon: Caller, contracts: Contracts) -> None:
-        given = [ONE | {"contract_id": str(uuid4())} for _ in range(3)]
+    def test_a_repeat_of_the_call_creates_nothing(self, anon: Caller, contracts: Contracts) -> None:
+        given = [FIELDS | {"contract_id": str(uuid4())} for _ in range(3)]
         anon("create_task_contracts", contracts=jsonb(given))
         before = contracts()
-        again = anon("create_task_contracts", contracts=jsonb(given))
-        assert [row["created"] for row in again] == [False] * 3
+        answers = anon("create_task_contracts", contracts=jsonb(given))
+        assert [row["created"] for row in answers] == [False] * 3
         assert contracts() == before

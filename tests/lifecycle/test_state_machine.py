@@ -1,6 +1,6 @@
-"""The whole lifecycle against a model in plain Python: any order of calls, by any caller, with repeats.
+"""The lifecycle compared with a model in plain Python: calls in any order, by any caller, with repeats.
 
-The ordinary run takes some thousand steps; `make prove` takes a hundred thousand.
+The default run makes a few thousand calls, `make prove` a hundred thousand.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FINAL = ("completed", "failed", "cancelled")
 
 @dataclass
 class Contract:
-    """A contract as the model knows it."""
+    """A contract in the model."""
 
     id: UUID
     target_agent: str
@@ -44,25 +44,25 @@ class Contract:
     order: int
     status: str = "pending"
     retry_count: int = 0
-    token: UUID | None = None  # of the claim that holds it
+    token: UUID | None = None  # of the current claim
     request_key: UUID | None = None
-    expired: bool = False  # the claim ran out, and nobody took it over yet
-    waits: bool = False  # a failed attempt: not claimable yet
+    expired: bool = False  # the lease has expired and nobody has taken over yet
+    waits: bool = False  # after a failed attempt: cannot be claimed yet
     handed_back: tuple[str, UUID] | None = None  # how the last attempt ended, and its token
-    finished: tuple[UUID | None, Any] | None = None  # key and result of the call that finished it
+    finished: tuple[UUID | None, Any] | None = None  # idempotency key and result of the call that finished it
 
 
 @dataclass(frozen=True)
 class Token:
-    """A claim that somebody once held."""
+    """A claim that was made at some point, current or not."""
 
     contract_id: UUID
     token: UUID
 
 
 @dataclass
-class World:
-    """What the model and the database share in one example."""
+class Setup:
+    """The callers, the database and the model's contracts of one example."""
 
     anon: Caller
     service: Caller
@@ -71,32 +71,32 @@ class World:
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Rules call the database and the model alike; answers and rows must agree."""
+    """Each rule makes a call and applies it to the model; answers and rows must agree."""
 
-    world: ClassVar[World]
+    setup: ClassVar[Setup]
     steps: ClassVar[int] = 0
 
     ids = Bundle("ids")
     tokens = Bundle("tokens")
 
     @initialize()
-    def begin(self) -> None:
-        self.world.database.execute("delete from public.agent_task_contracts")
-        self.world.database.execute("delete from public.agent_artifacts")
-        self.world.contracts = {}
+    def start_empty(self) -> None:
+        self.setup.database.execute("delete from public.agent_task_contracts")
+        self.setup.database.execute("delete from public.agent_artifacts")
+        self.setup.contracts = {}
 
     def call(self, function: str, caller: Caller | None = None, **parameters: Any) -> list[Row] | str:
-        """The answer, or the SQLSTATE of the refusal."""
+        """Return the answer, or the SQLSTATE of the error."""
         type(self).steps += 1
         try:
-            return (caller or self.world.anon)(function, **parameters)
+            return (caller or self.setup.anon)(function, **parameters)
         except psycopg.Error as error:
             return str(error.sqlstate)
 
-    # --- the model's own rules -----------------------------------------------------------------
+    # --- rules of the model ----------------------------------------------------------------------
 
     def end_attempt(self, contract: Contract) -> None:
-        """An attempt ended without a result: another one follows, or none."""
+        """End an attempt without a result: the contract is retried or fails."""
         contract.token = contract.request_key = None
         contract.expired = False
         if contract.retry_count < contract.max_retries:
@@ -105,14 +105,14 @@ class Lifecycle(RuleBasedStateMachine):
             contract.status = "failed"
 
     def refusal(self, contract: Contract, token: UUID | None) -> str | None:
-        """What an act of a holder is refused with."""
+        """Return the SQLSTATE with which a call by this holder is refused, or None."""
         if contract.status in FINAL:
             return "TC003"
         if contract.status != "in_progress" or token is None or token != contract.token:
             return "TC002"
         return None
 
-    # --- rules ---------------------------------------------------------------------------------
+    # --- calls -----------------------------------------------------------------------------------
 
     @rule(
         target=ids,
@@ -121,7 +121,7 @@ class Lifecycle(RuleBasedStateMachine):
         max_retries=st.integers(0, 2),
     )
     def create(self, agent: str, priority: int, max_retries: int) -> UUID:
-        contract = Contract(uuid4(), agent, priority, max_retries, len(self.world.contracts))
+        contract = Contract(uuid4(), agent, priority, max_retries, len(self.setup.contracts))
         answer = self.call(
             "create_task_contract",
             parent_agent="P",
@@ -133,12 +133,12 @@ class Lifecycle(RuleBasedStateMachine):
         )
         assert not isinstance(answer, str), answer
         assert (answer[0]["contract_id"], answer[0]["created"]) == (contract.id, True)
-        self.world.contracts[contract.id] = contract
+        self.setup.contracts[contract.id] = contract
         return contract.id
 
     @rule(contract_id=ids, same=st.booleans())
     def create_again(self, contract_id: UUID, same: bool) -> None:
-        contract = self.world.contracts[contract_id]
+        contract = self.setup.contracts[contract_id]
         answer = self.call(
             "create_task_contract",
             parent_agent="P",
@@ -154,18 +154,18 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(target=tokens, agent=st.sampled_from(AGENTS), limit=st.integers(1, 3), key=st.booleans())
     def claim(self, agent: str, limit: int, key: bool) -> Any:
-        mine = [c for c in self.world.contracts.values() if c.target_agent == agent]
+        mine = [c for c in self.setup.contracts.values() if c.target_agent == agent]
         expired = [c for c in mine if c.expired]
         request_key = uuid4() if key else None
         answer = self.call("claim_task_contract", target_agent=agent, limit=limit, request_key=request_key)
         assert not isinstance(answer, str), answer
-        # A claim takes over expired leases of its agent first, `limit` of them, the longest expired
-        # before the others; which those are the database knows.
+        # A claim first takes over up to `limit` expired leases of its agent, longest expired first.
+        # If there are more, only the database knows which.
         if len(expired) <= limit:
             for contract in expired:
                 self.end_attempt(contract)
         else:
-            self.adopt(expired)
+            self.read_expired(expired)
         ready = sorted(
             (c for c in mine if c.status == "pending" and not c.waits), key=lambda c: (-c.priority, c.order)
         )[:limit]
@@ -176,20 +176,20 @@ class Lifecycle(RuleBasedStateMachine):
             contract.request_key = request_key
         return multiple(*(Token(row["contract_id"], row["claim_token"]) for row in answer))
 
-    def adopt(self, expired: list[Contract]) -> None:
-        """Learn which of the expired claims were ended."""
-        held = {row[0] for row in self.world.database.execute("select claim_token from ehg_tasks.leases")}
+    def read_expired(self, expired: list[Contract]) -> None:
+        """Read from the database which of the expired leases have ended."""
+        current = {row[0] for row in self.setup.database.execute("select claim_token from ehg_tasks.leases")}
         for contract in expired:
-            if contract.token not in held:
+            if contract.token not in current:
                 self.end_attempt(contract)
 
     @rule(agent=st.sampled_from(AGENTS), token=tokens)
     def claim_again(self, agent: str, token: Token) -> None:
-        """A repeat of a claim call gets the claims of that call that still run."""
-        key = self.world.contracts[token.contract_id].request_key
+        """A repeated claim returns those contracts of the first call that are still claimed."""
+        key = self.setup.contracts[token.contract_id].request_key
         running = [
             c
-            for c in self.world.contracts.values()
+            for c in self.setup.contracts.values()
             if key is not None and c.request_key == key and not c.expired and c.status == "in_progress"
         ]
         if not running:
@@ -203,12 +203,12 @@ class Lifecycle(RuleBasedStateMachine):
             (c.id, c.token) for c in running
         }
 
-    @rule(token=tokens, right=st.booleans())
-    def renew(self, token: Token, right: bool) -> None:
-        contract = self.world.contracts[token.contract_id]
-        shown = token.token if right else uuid4()
-        answer = self.call("renew_task_contract", contract_id=contract.id, claim_token=shown)
-        if refused := self.refusal(contract, shown):
+    @rule(token=tokens, correct=st.booleans())
+    def renew(self, token: Token, correct: bool) -> None:
+        contract = self.setup.contracts[token.contract_id]
+        presented = token.token if correct else uuid4()
+        answer = self.call("renew_task_contract", contract_id=contract.id, claim_token=presented)
+        if refused := self.refusal(contract, presented):
             assert answer == refused
             return
         assert not isinstance(answer, str), answer
@@ -216,20 +216,20 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(token=tokens, output=st.sampled_from([None, {"a": 1}, [2]]), key=st.sampled_from([None, 1, 2]))
     def complete(self, token: Token, output: Any, key: int | None) -> None:
-        contract = self.world.contracts[token.contract_id]
-        used = token.token if key is None else UUID(int=key)
+        contract = self.setup.contracts[token.contract_id]
+        used_key = token.token if key is None else UUID(int=key)
         answer = self.call(
             "complete_task_contract",
             contract_id=contract.id,
             claim_token=token.token,
-            idempotency_key=None if key is None else used,
+            idempotency_key=None if key is None else used_key,
             output=None if output is None else jsonb(output),
         )
+        # A contract that failed with an expired lease has no key, so nothing repeats its end.
         if contract.status in ("completed", "failed") and contract.finished is not None:
-            # What ended by the clean-up or by a last retry has no key, and refuses as it is.
             finished_key, result = contract.finished
             if finished_key is not None:
-                if (finished_key, result) == (used, ("completed", output)):
+                if (finished_key, result) == (used_key, ("completed", output)):
                     assert not isinstance(answer, str), answer
                     assert answer[0]["was_duplicate"] is True
                 else:
@@ -242,11 +242,11 @@ class Lifecycle(RuleBasedStateMachine):
         assert answer[0]["was_duplicate"] is False
         contract.status, contract.token = "completed", None
         contract.expired = False
-        contract.finished = (used, ("completed", output))
+        contract.finished = (used_key, ("completed", output))
 
     @rule(token=tokens, retry=st.booleans())
     def fail(self, token: Token, retry: bool) -> None:
-        contract = self.world.contracts[token.contract_id]
+        contract = self.setup.contracts[token.contract_id]
         answer = self.call(
             "fail_task_contract",
             contract_id=contract.id,
@@ -274,7 +274,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(token=tokens)
     def release(self, token: Token) -> None:
-        contract = self.world.contracts[token.contract_id]
+        contract = self.setup.contracts[token.contract_id]
         answer = self.call("release_task_contract", contract_id=contract.id, claim_token=token.token)
         if contract.handed_back == ("released", token.token) and contract.status not in FINAL:
             assert not isinstance(answer, str), answer
@@ -289,7 +289,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(contract_id=ids)
     def cancel(self, contract_id: UUID) -> None:
-        contract = self.world.contracts[contract_id]
+        contract = self.setup.contracts[contract_id]
         answer = self.call("cancel_task_contract", contract_id=contract_id)
         if contract.status in ("completed", "failed"):
             assert answer == "TC003"
@@ -299,22 +299,22 @@ class Lifecycle(RuleBasedStateMachine):
         contract.status, contract.token, contract.expired = "cancelled", None, False
 
     @rule(token=tokens)
-    def time_passes_for_a_claim(self, token: Token) -> None:
-        contract = self.world.contracts[token.contract_id]
+    def a_lease_expires(self, token: Token) -> None:
+        contract = self.setup.contracts[token.contract_id]
         if contract.token == token.token:
-            end_lease(self.world.database, contract.id)
+            end_lease(self.setup.database, contract.id)
             contract.expired = True
 
     @rule(contract_id=ids)
-    def time_passes_for_a_wait(self, contract_id: UUID) -> None:
-        end_wait(self.world.database, contract_id)
-        self.world.contracts[contract_id].waits = False
+    def a_wait_ends(self, contract_id: UUID) -> None:
+        end_wait(self.setup.database, contract_id)
+        self.setup.contracts[contract_id].waits = False
 
-    @precondition(lambda self: self.world.contracts)
+    @precondition(lambda self: self.setup.contracts)
     @rule()
     def clean_up(self) -> None:
-        expired = [c for c in self.world.contracts.values() if c.expired]
-        answer = self.call("cleanup_stale_contracts", self.world.service)
+        expired = [c for c in self.setup.contracts.values() if c.expired]
+        answer = self.call("cleanup_stale_contracts", self.setup.service)
         assert not isinstance(answer, str), answer
         for contract in expired:
             self.end_attempt(contract)
@@ -328,8 +328,8 @@ class Lifecycle(RuleBasedStateMachine):
         ]
 
     @rule(token=consumes(tokens), contract_id=ids)
-    def a_token_of_one_contract_opens_no_other(self, token: Token, contract_id: UUID) -> None:
-        contract = self.world.contracts[contract_id]
+    def a_token_is_valid_for_its_contract_only(self, token: Token, contract_id: UUID) -> None:
+        contract = self.setup.contracts[contract_id]
         if contract_id == token.contract_id:
             return
         answer = self.call("renew_task_contract", contract_id=contract_id, claim_token=token.token)
@@ -338,16 +338,16 @@ class Lifecycle(RuleBasedStateMachine):
     # --- what always holds ---------------------------------------------------------------------
 
     @invariant()
-    def rows_are_as_the_model_has_them(self) -> None:
-        found = self.world.database.execute(
+    def rows_agree_with_the_model(self) -> None:
+        rows = self.setup.database.execute(
             "select c.id, c.status, c.retry_count, l.claim_token, c.completed_at is not null,"
             "       c.started_at is not null, c.output_artifact_id is not null"
             " from public.agent_task_contracts c left join ehg_tasks.leases l on l.contract_id = c.id"
         ).fetchall()
-        live = {row[0]: row[1:4] for row in found}
-        expected = {c.id: (c.status, c.retry_count, c.token) for c in self.world.contracts.values()}
-        assert live == expected
-        for _, status, _, token, ended, started, output in found:
+        actual = {row[0]: row[1:4] for row in rows}
+        expected = {c.id: (c.status, c.retry_count, c.token) for c in self.setup.contracts.values()}
+        assert actual == expected
+        for _, status, _, token, ended, started, output in rows:
             assert ended == (status in FINAL)
             assert (token is not None) == (status == "in_progress")
             assert started or status not in ("in_progress", "completed", "failed")
@@ -355,15 +355,15 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def world(anon: Caller, service: Caller, database: Database) -> Iterator[World]:
-    Lifecycle.world = World(anon, service, database)
-    yield Lifecycle.world
-    del Lifecycle.world
+def setup(anon: Caller, service: Caller, database: Database) -> Iterator[None]:
+    Lifecycle.setup = Setup(anon, service, database)
+    yield
+    del Lifecycle.setup
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("setup")
 @pytest.mark.timeout(3600)
-def test_every_order_of_calls_ends_as_the_model_says() -> None:
+def test_calls_in_any_order_agree_with_the_model() -> None:
     Lifecycle.steps = 0
     run_state_machine_as_test(
         Lifecycle,

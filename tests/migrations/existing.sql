@@ -1,5 +1,5 @@
--- A database that grew the table, its neighbours and its first functions on its own, with rows in
--- every status: what the migrations have to take over.
+-- An existing database: the table, the tables it references and the earlier functions, with rows in
+-- every status.
 
 create table public.strategic_directives_v2 (
   id varchar(50) primary key,
@@ -40,12 +40,12 @@ create policy "read" on public.agent_artifacts for select to authenticated using
 grant all on public.agent_artifacts to service_role;
 grant select on public.agent_artifacts to authenticated;
 insert into public.agent_artifacts (id, type, summary, content_text)
-values ('00000000-0000-4000-8000-0000000000a1', 'contract_output', 'an old result', 'plain text, no JSON');
+values ('00000000-0000-4000-8000-0000000000a1', 'contract_output', 'an old result', 'plain text, not JSON');
 
 create function public.update_task_contracts_timestamp() returns trigger language plpgsql as
 $$ begin new.updated_at := now(); return new; end $$;
 
--- {table} is made here, from the specification.
+-- {table}: created here, from the specification.
 
 insert into public.agent_task_contracts
   (id, parent_agent, target_agent, objective, status, sd_id, started_at, completed_at, output_artifact_id,
@@ -64,7 +64,7 @@ values
   ('00000000-0000-4000-8000-000000000006', 'P', 'T', 'is not wanted', 'cancelled', null, null, now(), null,
    null, null, 0, 2, 30, '{}');
 
--- The first functions: with their caller's rights, no search_path, and EXECUTE for everybody.
+-- The earlier functions: with their caller's rights, no search_path, and EXECUTE for everybody.
 create function public.create_task_contract(
   p_parent_agent varchar, p_target_agent varchar, p_objective text, p_session_id uuid default null,
   p_sd_id varchar default null, p_input_artifacts uuid[] default '{}', p_input_summary text default null,

@@ -1,4 +1,4 @@
-"""The migrations take over a database that has the table, its rows and its first functions already."""
+"""The migrations applied to a database that already has the table, its rows and the earlier functions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.databases import Databases
 from tests.sql import Caller, Row, jsonb, refused
 
 EXISTING = (Path(__file__).parent / "existing.sql").read_text()
-HERE_TABLE = "-- {table} is made here, from the specification.\n"
+TABLE_MARK = "-- {table}: created here, from the specification.\n"
 
 
 def table() -> str:
-    """The specified table with its indexes, policies and trigger, as statements."""
+    """Return the SQL for the specified table with its indexes, policies and trigger."""
     columns = []
     for name, kind, size, nullable, default in spec.COLUMNS:
         kind = "uuid[]" if kind == "ARRAY" else kind
@@ -28,7 +28,7 @@ def table() -> str:
         columns.append(
             f"{name} {kind}" + ("" if nullable else " not null") + (f" default {default}" if default else "")
         )
-    # Postgres prints this check in another way once it has read its own print of it.
+    # Not as the catalog prints it: PostgreSQL prints a check that it parsed from its own output differently.
     status = "check (status in ('pending', 'in_progress', 'completed', 'failed', 'cancelled'))"
     texts = spec.CONSTRAINTS | {"agent_task_contracts_status_check": status}
     constraints = [f"constraint {name} {text}" for name, text in texts.items()]
@@ -42,7 +42,7 @@ def table() -> str:
             + (f" with check ({check})" if check else "")
         )
     statements += spec.TRIGGERS.values()
-    # As such databases were: everything granted to everybody.
+    # Such databases granted everything to every API role.
     statements += ["grant all on public.agent_task_contracts to anon, authenticated, service_role"]
     return ";\n".join(statements) + ";\n"
 
@@ -53,18 +53,18 @@ def rows(connection: Connection[Any]) -> list[Row]:
         return cursor.fetchall()
 
 
-def described(connection: Connection[Any]) -> dict[str, Any]:
+def description(connection: Connection[Any]) -> dict[str, Any]:
     row = connection.execute("select public.describe_task_contracts()").fetchone()
     assert row is not None
     return {name: value for name, value in row[0].items() if name != "row_count"}
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["grants nothing", "grants everything"])
+@pytest.fixture(scope="module", params=[False, True], ids=["no default grants", "default grants"])
 def name(databases: Databases, request: pytest.FixtureRequest) -> str:
-    """An existing database, migrated; in a project of either grant era."""
+    """An existing database after the migrations, in a project with and without default grants."""
     name = databases.create(old_era=request.param)
     with databases.connect(name, owner=True) as connection:
-        connection.execute(EXISTING.replace(HERE_TABLE, table()).encode())
+        connection.execute(EXISTING.replace(TABLE_MARK, table()).encode())
         before = rows(connection)
         assert len(before) == 6
         databases.migrate(name)
@@ -107,28 +107,32 @@ def service(call_as: Any) -> Caller:
     return caller
 
 
-def test_it_ends_with_the_objects_of_an_empty_project(
+def test_the_result_is_the_same_as_in_an_empty_project(
     databases: Databases, connection: Connection[Any]
 ) -> None:
     empty = databases.migrated()
     with databases.connect(empty) as other:
-        assert described(connection) == described(other)
+        assert description(connection) == description(other)
+    databases.drop(empty)
+
+
+def test_every_function_name_in_public_is_unique(connection: Connection[Any]) -> None:
+    """Two functions of one name would make a call by name ambiguous."""
     functions = connection.execute(
         "select proname, count(*) from pg_proc where pronamespace = 'public'::regnamespace group by 1"
     ).fetchall()
-    assert {count for _, count in functions} == {1}, "a call by name would be ambiguous"
-    databases.drop(empty)
+    assert {count for _, count in functions} == {1}
 
 
 def test_applying_the_migrations_again_changes_nothing(
     databases: Databases, connection: Connection[Any]
 ) -> None:
-    before = rows(connection), described(connection)
+    before = rows(connection), description(connection)
     databases.migrate(connection.info.dbname)
-    assert (rows(connection), described(connection)) == before
+    assert (rows(connection), description(connection)) == before
 
 
-def test_the_neighbouring_tables_are_left_as_they_are(connection: Connection[Any]) -> None:
+def test_the_referenced_tables_are_left_unchanged(connection: Connection[Any]) -> None:
     columns = connection.execute(
         "select table_name, count(*) from information_schema.columns"
         " where table_name in ('agent_artifacts', 'strategic_directives_v2') group by 1 order by 1"
@@ -141,11 +145,11 @@ def test_the_neighbouring_tables_are_left_as_they_are(connection: Connection[Any
 
 
 class TestEarlierCalls:
-    """The calls of today's JavaScript clients, by name and parameters: the first row, column by name."""
+    """Calls of earlier JavaScript clients still work: parameters by name, result columns by name."""
 
     def test_create_and_claim(self, anon: Caller, service: Caller) -> None:
         for caller in (anon, service):
-            [made] = caller(
+            [created] = caller(
                 "create_task_contract",
                 parent_agent="P",
                 target_agent="NEW",
@@ -159,9 +163,9 @@ class TestEarlierCalls:
                 priority=60,
                 max_tokens=100,
             )
-            assert made["contract_summary"]
+            assert created["contract_summary"]
             [claimed] = caller("claim_task_contract", target_agent="NEW")
-            assert claimed["contract_id"] == made["contract_id"]
+            assert claimed["contract_id"] == created["contract_id"]
             assert list(claimed)[:7] == [
                 "contract_id",
                 "objective",
@@ -173,8 +177,8 @@ class TestEarlierCalls:
             ]
 
     def test_complete_by_the_service_role(self, service: Caller) -> None:
-        """A contract that the first functions set in progress: there is no claim token for it."""
-        [done] = service(
+        """The earlier functions put this contract in progress, so there is no claim token for it."""
+        [answer] = service(
             "complete_task_contract",
             contract_id=UUID("00000000-0000-4000-8000-000000000002"),
             output_artifact_id=UUID("00000000-0000-4000-8000-0000000000a1"),
@@ -183,8 +187,8 @@ class TestEarlierCalls:
             success=True,
             error_message=None,
         )
-        assert done["success"] is True
-        assert done["message"]
+        assert answer["success"] is True
+        assert answer["message"]
 
     def test_complete_idempotently(self, service: Caller, connection: Connection[Any]) -> None:
         call = {
@@ -196,17 +200,18 @@ class TestEarlierCalls:
             "agent_id": UUID(int=8),
         }
         [first] = service("fn_complete_task_contract_idempotent", **call)
-        [again] = service("fn_complete_task_contract_idempotent", **call)
+        [repeat] = service("fn_complete_task_contract_idempotent", **call)
+        assert list(first) == ["success", "was_duplicate", "message", "contract_id"]
         assert (first["success"], first["was_duplicate"]) == (True, False)
-        assert (again["success"], again["was_duplicate"]) == (True, True)
-        assert first["contract_id"] == again["contract_id"] == call["contract_id"]
+        assert (repeat["success"], repeat["was_duplicate"]) == (True, True)
+        assert first["contract_id"] == repeat["contract_id"] == call["contract_id"]
         row = connection.execute(
             "select execution_tokens, completed_by_agent_id from public.agent_task_contracts where id = %s",
             [call["contract_id"]],
         ).fetchone()
         assert row == (9, UUID(int=8))
 
-    def test_an_output_satisfies_the_lists_of_the_artifacts_table(
+    def test_an_output_satisfies_the_checks_of_the_existing_artifacts_table(
         self, anon: Caller, connection: Connection[Any]
     ) -> None:
         anon("create_task_contract", parent_agent="P", target_agent="NEW", objective="o")
@@ -239,8 +244,8 @@ class TestEarlierCalls:
             "status",
         ]
 
-    def test_clean_up(self, service: Caller, connection: Connection[Any]) -> None:
-        """What was set in progress long ago, without a lease, ends by its started_at."""
+    def test_cleanup(self, service: Caller, connection: Connection[Any]) -> None:
+        """A contract that has been in progress for too long, without a lease, ends by its started_at."""
         [report] = service("cleanup_stale_contracts")
         assert report == {"failed_count": 0, "cancelled_count": 0, "requeued_count": 1}
         row = connection.execute(
@@ -249,29 +254,29 @@ class TestEarlierCalls:
         assert row == ("pending", 1)
 
 
-class TestDefectsOfTheFirstFunctions:
-    def test_an_agent_finds_the_work_that_waits(self, anon: Caller) -> None:
+class TestDefectsOfTheEarlierFunctions:
+    def test_an_agent_can_claim_existing_work(self, anon: Caller) -> None:
         [claimed] = anon("claim_task_contract", target_agent="T")
         assert claimed["objective"] == "waits"
 
-    def test_clean_up_is_not_for_everybody(self, anon: Caller, call_as: Any) -> None:
+    def test_only_the_service_role_may_clean_up(self, anon: Caller, call_as: Any) -> None:
         for caller in (anon, call_as("authenticated")):
             with refused("42501"):
                 caller("cleanup_stale_contracts")
 
-    def test_nothing_is_completed_that_nobody_claimed(
+    def test_a_contract_that_nobody_claimed_cannot_be_completed(
         self, anon: Caller, service: Caller, connection: Connection[Any]
     ) -> None:
         before = rows(connection)
-        waits = UUID("00000000-0000-4000-8000-000000000001")
+        pending = UUID("00000000-0000-4000-8000-000000000001")
         with refused("TC003"):
-            service("fn_complete_task_contract_idempotent", contract_id=waits, idempotency_key=UUID(int=1))
+            service("fn_complete_task_contract_idempotent", contract_id=pending, idempotency_key=UUID(int=1))
         with refused("TC002"):
-            anon("complete_task_contract", contract_id=waits)
+            anon("complete_task_contract", contract_id=pending)
         assert rows(connection) == before
 
-    def test_an_old_result_that_is_no_json_is_told_as_text(self, anon: Caller) -> None:
+    def test_an_existing_output_that_is_not_json_is_returned_as_text(self, anon: Caller) -> None:
         [outcome] = anon(
             "task_contract_outcomes", contract_ids=[UUID("00000000-0000-4000-8000-000000000004")]
         )
-        assert outcome["output"] == "plain text, no JSON"
+        assert outcome["output"] == "plain text, not JSON"
