@@ -344,7 +344,7 @@ revoke all on function ehg_tasks.check_json(text, jsonb) from public, anon, auth
 
 create or replace function ehg_tasks.check_contract_sizes(p_contract public.agent_task_contracts)
 returns void
-language plpgsql stable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
