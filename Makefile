@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix mutants mutants-quick prove bench docs check format expected clean
+.PHONY: help demo test test-matrix mutants mutants-quick prove bench generated check format clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,8 +41,8 @@ prove: $(VENV)/.installed ## The lifecycle against its model, for a hundred thou
 bench: $(VENV)/.installed ## What a claim costs, as ratios.
 	$(BIN)/python bench/claims.py
 
-docs: $(VENV)/.installed ## Print the access matrix into docs/access-rules.md.
-	$(BIN)/python -m tests.access.render
+generated: $(VENV)/.installed ## Write the generated files anew: ehg_tasks/expected.json, docs/access-rules.md.
+	$(BIN)/python -m tools.generate
 
 check: $(VENV)/.installed ## Lint, types and the import contract.
 	$(BIN)/ruff check .
@@ -53,9 +53,6 @@ check: $(VENV)/.installed ## Lint, types and the import contract.
 format: $(VENV)/.installed ## Put the Python code into its standard form.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-expected: $(VENV)/.installed ## Make what `ehg-tasks verify` expects anew, after a change of the migrations.
-	$(BIN)/python -m tests.cli.expected
 
 clean: ## Remove what the commands above made here.
 	rm -rf $(VENV) .ehg-tasks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,15 +1,15 @@
-"""Whether a project is as this version expects it: two descriptions, compared fact by fact.
+"""Compare a project with what this version expects, fact by fact.
 
-A description is what `describe_task_contracts()` answers. The expected one comes with the package, made
-from its migrations. Facts that do not matter (rows, comments, the order of columns) and those that
-PostgreSQL's versions word differently are left out.
+A project's facts come from `describe_task_contracts()`. `expected.json` holds those of a project that
+has just been migrated. Left out are facts that do not matter (rows, comments, the order of columns) and
+wording that differs between PostgreSQL versions.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,23 +17,45 @@ from typing import Any, Literal
 from ehg_tasks.errors import UnexpectedAnswer
 
 Profile = Literal["specified", "hardened"]
-Facts = dict[str, dict[str, Any]]  # the facts of each object of a kind, by the object's name
-Row = dict[str, Any]
+Facts = dict[str, dict[str, dict[str, Any]]]
+"""Kind of object -> name of the object -> fact -> value."""
 
 EXPECTED = Path(__file__).with_name("expected.json")
-# What lets agents write to the table itself, which the hardened profile takes away.
-_ANON = re.compile(r'on public\.agent_task_contracts to anon$|^"Anon can ')
-# A project may replace it, to have a retry schedule of its own.
-REPLACEABLE = {"ehg_tasks.retry_wait(integer)"}
+
+# Kind of object -> key in a description, name of an object, facts to compare.
+_KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "column": ("columns", "{name}", ("type", "nullable", "default")),
+    "constraint": ("constraints", "{name}", ("type", "definition")),
+    "index": ("indexes", "{name}", ("definition", "valid")),
+    "row level security": ("row_level_security", "{name}", ("state",)),
+    "policy": (
+        "policies",
+        '"{name}" on {table}',
+        ("command", "permissive", "roles", "using", "with_check"),
+    ),
+    "trigger": ("triggers", "{name}", ("definition", "enabled")),
+    "function": (
+        "functions",
+        "{name}",
+        ("arguments", "returns", "security", "volatility", "settings", "body_md5"),
+    ),
+    "view": ("views", "{name}", ("options", "definition")),
+    "part": ("parts", "{object}", ("definition",)),
+    "grant": ("grants", "{privilege} on {object} to {role}", ()),
+}
+# Agents' direct access to the table, which the hardened profile removes.
+_DIRECT_ACCESS = re.compile(r'^"Anon can |on public\.agent_task_contracts to anon$')
+# A project may replace this function to have its own retry schedule.
+_REPLACEABLE = "ehg_tasks.retry_wait(integer)"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        profile: whether agents may write to the table itself (specified) or not (hardened).
-        differences: a line each; empty where the project matches.
+        profile: `specified` if agents may write to the table directly, `hardened` if they may not.
+        differences: one line each; empty if the project matches.
     """
 
     profile: Profile
@@ -45,140 +67,90 @@ class Verdict:
         return not self.differences
 
 
-def expected() -> dict[str, Any]:
-    """The description that this version expects, of the specified profile."""
-    described: dict[str, Any] = json.loads(EXPECTED.read_text("utf-8"))
-    return described
+def expected() -> Facts:
+    """The facts that this version expects, in the specified profile."""
+    stored: Facts = json.loads(EXPECTED.read_text("utf-8"))["facts"]
+    return stored
 
 
-def compare(live: dict[str, Any], wanted: dict[str, Any] | None = None) -> Verdict:
+def compare(description: dict[str, Any]) -> Verdict:
     """Compare a project with what this version expects.
 
     Args:
-        live: the answer of `BackendTasks.describe`.
-        wanted: another description to expect.
+        description: the result of `BackendTasks.describe`.
 
     Raises:
-        UnexpectedAnswer: `live` is no description.
+        UnexpectedAnswer: `description` does not describe the table.
     """
-    there, should = facts(live), facts(expected() if wanted is None else wanted)
-    for_agents = [(kind, name) for kind in ("policy", "grant") for name in should[kind] if _ANON.search(name)]
+    live, wanted = facts(description), expected()
+    direct = [(kind, name) for kind in wanted for name in wanted[kind] if _DIRECT_ACCESS.search(name)]
     profile: Profile = "specified"
-    if not any(name in there.get(kind, {}) for kind, name in for_agents):
+    if not any(name in live.get(kind, {}) for kind, name in direct):
         profile = "hardened"
-        for kind, name in for_agents:
-            del should[kind][name]
-    return Verdict(profile, tuple(line for kind in should for line in _differences(kind, there, should)))
+        for kind, name in direct:
+            del wanted[kind][name]
+    return Verdict(profile, tuple(_differences(live, wanted)))
 
 
-def facts(described: dict[str, Any]) -> dict[str, Facts]:
-    """A description as facts by kind and name, without those that do not matter.
-
-    Kinds that the description does not know are left out: an older version's knows fewer.
+def facts(description: dict[str, Any]) -> Facts:
+    """The facts of a description; a kind that an older description lacks is left out.
 
     Raises:
-        UnexpectedAnswer: it is no description.
+        UnexpectedAnswer: `description` does not describe the table.
     """
     try:
-        found = {kind: read(described[key] or {}) for key, (kind, read) in _KINDS.items() if key in described}
+        result = {
+            kind: {
+                name.format(**row): {key: _value(row, key) for key in keys}
+                for row in _rows(description[part])
+            }
+            for kind, (part, name, keys) in _KINDS.items()
+            if part in description
+        }
     except (TypeError, KeyError, AttributeError):
-        found = {}
-    if "column" not in found:
-        raise UnexpectedAnswer("describe_task_contracts() gave no description of the table")
-    return found
+        result = {}
+    if "column" not in result:
+        raise UnexpectedAnswer("describe_task_contracts() returned no description of the table")
+    return result
 
 
-def _differences(kind: str, there: dict[str, Facts], should: dict[str, Facts]) -> Iterator[str]:
-    if kind not in there:
-        yield f"older function: describe_task_contracts() does not tell of each {kind}: apply the migrations"
-        return
-    live, wanted = there[kind], should[kind]
-    yield from (f"missing {kind}: {name}" for name in wanted if name not in live)
-    yield from (f"extra {kind}: {name}" for name in live if name not in wanted)
-    for name in (name for name in wanted if name in live):
-        for fact, value in sorted(wanted[name].items()):
-            found = live[name].get(fact)
-            if found == value or (name in REPLACEABLE and fact in {"body", "settings"}):
-                continue
-            if fact == "body":
-                yield f"changed function: {name} has another body than this version's"
-            else:
-                yield f"changed {kind}: {name} has {fact} {_told(found)} instead of {_told(value)}"
+def _rows(part: Any) -> list[dict[str, Any]]:
+    if isinstance(part, dict):  # row level security, by table
+        return [{"name": name, "state": "on" if on else "off"} for name, on in part.items()]
+    return list(part or [])
 
 
-def _told(value: Any) -> str:
+def _value(row: dict[str, Any], key: str) -> Any:
+    value = row.get(key)
+    if key != "definition" or not isinstance(value, str):
+        return value
+    if row.get("type") == "c":
+        # A dump and restore moves the casts and brackets of a check.
+        return re.sub(r"::(character varying|text)(\[\])?|[()]", "", value)
+    if "options" in row:
+        # A view: PostgreSQL 18 writes the table's alias only where it is needed.
+        return " ".join(re.sub(r"\bc\.", "", value).split())
+    return value
+
+
+def _differences(live: Facts, wanted: Facts) -> Iterator[str]:
+    for kind, objects in wanted.items():
+        if kind not in live:
+            yield f"outdated describe_task_contracts(): it reports no {kind}; apply the migrations"
+            continue
+        yield from (f"missing {kind}: {name}" for name in objects if name not in live[kind])
+        yield from (f"extra {kind}: {name}" for name in live[kind] if name not in objects)
+        for name in (name for name in objects if name in live[kind]):
+            for key, value in objects[name].items():
+                actual = live[kind][name][key]
+                if actual == value or (name == _REPLACEABLE and key in {"body_md5", "settings"}):
+                    continue
+                if key == "body_md5":
+                    yield f"changed function: {name} has a different body"
+                else:
+                    yield f"changed {kind}: {name} has {key} {_text(actual)} instead of {_text(value)}"
+
+
+def _text(value: Any) -> str:
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
     return " ".join(text.split())
-
-
-# --- readers of the description's parts ----------------------------------------------------------
-
-
-def _named(rows: Iterable[Row]) -> Facts:
-    return {row["name"]: _without(row, "name") for row in rows}
-
-
-def _constraints(rows: Iterable[Row]) -> Facts:
-    return {row["name"]: _without(row, "name") | {"definition": _plain(row)} for row in rows}
-
-
-def _plain(constraint: Row) -> str:
-    """A constraint's definition; a check's without casts and brackets, which a dump and restore move."""
-    text: str = constraint["definition"]
-    if constraint["type"] != "c":
-        return text
-    return re.sub(r"::(character varying|text)(\[\])?|[()]", "", text)
-
-
-def _columns(rows: Iterable[Row]) -> Facts:
-    return {row["name"]: _without(row, "name", "description") for row in rows}
-
-
-def _policies(rows: Iterable[Row]) -> Facts:
-    return {f'"{row["name"]}" on {row["table"]}': _without(row, "name", "table") for row in rows}
-
-
-def _security(tables: dict[str, bool]) -> Facts:
-    return {name: {"state": "on" if on else "off"} for name, on in dict(tables).items()}
-
-
-def _functions(rows: Iterable[Row]) -> Facts:
-    return {row["name"]: _without(row, "name", "body_md5") | {"body": row["body_md5"]} for row in rows}
-
-
-def _views(rows: Iterable[Row]) -> Facts:
-    return {
-        row["name"]: {"options": row["options"], "definition": _unqualified(row["definition"])}
-        for row in rows
-    }
-
-
-def _unqualified(definition: str) -> str:
-    """A view's query, without the table's alias: PostgreSQL 18 writes it only where it is needed."""
-    return " ".join(re.sub(r"\bc\.", "", definition).split())
-
-
-def _parts(rows: Iterable[Row]) -> Facts:
-    return {row["object"]: {"definition": row["definition"]} for row in rows}
-
-
-def _grants(rows: Iterable[Row]) -> Facts:
-    return {f"{row['privilege']} on {row['object']} to {row['role']}": {} for row in rows}
-
-
-def _without(row: Row, *names: str) -> Row:
-    return {name: value for name, value in row.items() if name not in names}
-
-
-_KINDS: dict[str, tuple[str, Callable[[Any], Facts]]] = {
-    "columns": ("column", _columns),
-    "constraints": ("constraint", _constraints),
-    "indexes": ("index", _named),
-    "row_level_security": ("row level security", _security),
-    "policies": ("policy", _policies),
-    "triggers": ("trigger", _named),
-    "functions": ("function", _functions),
-    "views": ("view", _views),
-    "parts": ("part", _parts),
-    "grants": ("grant", _grants),
-}

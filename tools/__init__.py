@@ -1,1 +1,1 @@
-"""Development tools; not part of the package."""
+"""Programs for work on this repository; not part of the package."""

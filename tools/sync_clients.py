@@ -24,22 +24,18 @@ NAMES = {
 HEADER = "# Generated from ehg_tasks/_async by `make generated`. Do not edit.\n"
 
 
-def sync_clients() -> dict[Path, str]:
-    """The files of `ehg_tasks/_sync` and their text."""
-    sources = [file for file in sorted((PACKAGE / "_async").glob("*.py")) if file.name not in BY_HAND]
+SOURCES = [file for file in sorted((PACKAGE / "_async").glob("*.py")) if file.name not in BY_HAND]
+
+
+def sync_client(source: Path) -> str:
+    """The text of the sync module for a module of `ehg_tasks/_async`."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "_async").mkdir()
-        copies = []
-        for source in sources:
-            copies.append(folder / "_async" / source.name)
-            copies[-1].write_text(HEADER + source.read_text("utf-8"), "utf-8")
-        rule = Rule(f"{folder}/_async/", f"{folder}/_sync/", additional_replacements=NAMES)
-        unasync_files([str(copy) for copy in copies], [rule])
+        copy, result = (Path(name) / side / source.name for side in ("_async", "_sync"))
+        copy.parent.mkdir()
+        copy.write_text(HEADER + source.read_text("utf-8"), "utf-8")
+        rule = Rule(f"{copy.parent}/", f"{result.parent}/", additional_replacements=NAMES)
+        unasync_files([str(copy)], [rule])
         ruff = [sys.executable, "-m", "ruff", "--config", str(PACKAGE.parent / "pyproject.toml")]
-        subprocess.run([*ruff, "check", "--quiet", "--select", "I", "--fix", folder / "_sync"], check=True)
-        subprocess.run([*ruff, "format", "--quiet", folder / "_sync"], check=True)
-        return {
-            PACKAGE / "_sync" / source.name: (folder / "_sync" / source.name).read_text("utf-8")
-            for source in sources
-        }
+        subprocess.run([*ruff, "check", "--quiet", "--select", "I", "--fix", result], check=True)
+        subprocess.run([*ruff, "format", "--quiet", result], check=True)
+        return result.read_text("utf-8")

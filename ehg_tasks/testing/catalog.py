@@ -1,4 +1,4 @@
-"""What a database opens to the API roles, read from its catalog: a line of text for each thing.
+"""What a database opens to the API roles, read from its catalog, one line of text for each item.
 
     schema public anon USAGE
     rls public.notes
@@ -8,8 +8,8 @@
     grant public.notes(body) authenticated UPDATE
     execute public.share_note(uuid, text) authenticated
 
-A test that holds such a list against the catalog finds what nobody has thought of: the policy, the
-grant or the function that came without a test. What belongs to an extension is left out.
+A test that compares a list of these with the catalog finds the policy, grant or function that was added
+without a test. Objects that belong to an extension are left out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ehg_tasks.verify import EXPECTED
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -48,7 +49,7 @@ with spaces as (
   select 'grant ' || r.name || '(' || quote_ident(a.attname) || ')', a.attacl, ''
   from pg_attribute a join relations r on r.oid = a.attrelid where not a.attisdropped
   union all
-  -- Without a list of its own, a function is open to everybody.
+  -- A function without an access list is open to everyone.
   select 'execute ' || name, coalesce(proacl, acldefault('f', proowner)), 'EXECUTE' from functions
 )
 select case when relrowsecurity then 'rls ' else 'no rls ' end || name
@@ -69,11 +70,11 @@ where a.grantee = 0 or r.rolname = any(%(roles)s)
 
 @dataclass(frozen=True)
 class Gaps:
-    """Where a list and a catalog differ; true where they do, and in words as a string.
+    """The differences between a list and a catalog: true if there are any; `str()` explains them.
 
     Attributes:
-        missing: what is in the catalog and has no entry in the list.
-        unknown: entries of the list that name nothing in the catalog.
+        missing: items in the catalog that the list lacks.
+        unknown: entries in the list that match nothing in the catalog.
     """
 
     missing: tuple[str, ...]
@@ -85,78 +86,48 @@ class Gaps:
     def __str__(self) -> str:
         lines = []
         if self.missing:
-            lines += ["Nothing in the list covers these. Test each of them, then add its line:"]
+            lines += ["The list does not cover these. Test each of them, then add its line:"]
             lines += [f"    {item!r}," for item in self.missing]
         if self.unknown:
-            lines += ["These entries name nothing that is in the database. Correct or remove them:"]
-            lines += [f"    {entry!r},{self._meant(entry)}" for entry in self.unknown]
+            lines += ["These entries match nothing in the database. Correct or remove them:"]
+            lines += [f"    {entry!r},{self._suggestion(entry)}" for entry in self.unknown]
         return "\n".join(lines)
 
-    def _meant(self, entry: str) -> str:
+    def _suggestion(self, entry: str) -> str:
         near = get_close_matches(entry, self.missing, n=1, cutoff=0.8)
-        return f"  # or is it {near[0]!r}?" if near else ""
+        return f"  # perhaps {near[0]!r}?" if near else ""
 
 
 def items(connection: Connection[Any], schemas: Iterable[str] = ("public",)) -> list[str]:
-    """Everything that a list has to cover, sorted.
+    """Everything that a list must cover, sorted.
 
-    Of tables whether row level security is on (`no rls ...` where it is off), of schemas, relations,
-    columns and functions what anon, authenticated, service_role or PUBLIC may do, and every policy and
-    trigger.
+    That is: for each table, whether row level security is on (`no rls ...` if it is off); for schemas,
+    relations, columns and functions, what anon, authenticated, service_role and PUBLIC may do; and every
+    policy and trigger.
 
     Args:
-        connection: of a role that sees the whole catalog, as every role does.
+        connection: to the database to look at, as any role.
         schemas: where to look.
 
     Raises:
-        ValueError: there is no such schema.
+        ValueError: a schema does not exist.
     """
     from psycopg.rows import scalar_row
 
     schemas = list(schemas)
     with connection.transaction(force_rollback=True), connection.cursor(row_factory=scalar_row) as cursor:
-        # Types are written with their schema where the search path does not find them: always the same.
+        # So that types are always written with their schema, whatever the search path is.
         cursor.execute("set local search_path to ''")
-        there = cursor.execute("select nspname::text from pg_namespace").fetchall()
-        absent = sorted(set(schemas).difference(there))
-        if absent:
-            raise ValueError(f"there is no schema {', '.join(absent)}")
+        existing = cursor.execute("select nspname::text from pg_namespace").fetchall()
+        unknown = sorted(set(schemas).difference(existing))
+        if unknown:
+            raise ValueError(f"no such schema: {', '.join(unknown)}")
         return sorted(cursor.execute(_ITEMS, {"schemas": schemas, "roles": list(API_ROLES)}).fetchall())
 
 
 def packaged() -> set[str]:
-    """The items of this package's own migrations, which its own tests cover, and of schema public."""
-    described = json.loads(Path(__file__).parents[1].joinpath("expected.json").read_text("utf-8"))
-    table = f"public.{described['table']}"
-    found = {f"schema public {role} USAGE" for role in ("PUBLIC", *API_ROLES)}
-    found |= {f"rls {name}" for name in described["row_level_security"]}
-    found |= {f'policy {row["table"]} "{row["name"]}"' for row in described["policies"]}
-    found |= {f'trigger {table} "{row["name"]}"' for row in described["triggers"]}
-    found |= {
-        _grant(row["object"].replace(",", ", "), row["role"], row["privilege"]) for row in described["grants"]
-    }
-    # The referenced tables, which a description leaves out, because a database may have its own.
-    for name, words in (
-        ("agent_artifacts", "agent artifacts"),
-        ("strategic_directives_v2", "strategic directives"),
-    ):
-        found |= {
-            f"rls public.{name}",
-            f'policy public.{name} "Authenticated users can read {words}"',
-            f'policy public.{name} "Service role full access on {words}"',
-            f"grant public.{name} authenticated SELECT",
-        }
-        found |= {
-            f"grant public.{name} service_role {act}" for act in ("SELECT", "INSERT", "UPDATE", "DELETE")
-        }
-    return found
-
-
-def _grant(thing: str, role: str, privilege: str) -> str:
-    if privilege == "EXECUTE":
-        return f"execute {thing} {role}"
-    kind = "" if thing.startswith("schema ") else "grant "
-    return f"{kind}{thing} {role} {privilege}"
+    """The items of a project that has only this package's migrations, which its own tests cover."""
+    return set(json.loads(EXPECTED.read_text("utf-8"))["items"])
 
 
 def uncovered(
@@ -166,22 +137,22 @@ def uncovered(
     *,
     known: Iterable[str] | None = None,
 ) -> Gaps:
-    """What the catalog holds and `covered` does not, and the other way round.
+    """The items that `covered` lacks, and the entries in it that match nothing in the catalog.
 
     Args:
         connection: to the database to look at.
-        covered: the items, as `items` writes them, that there are tests for.
+        covered: the items that have tests, as `items` writes them.
         schemas: where to look.
         known: items that need no entry; by default those of this package (`packaged`).
 
     Raises:
-        ValueError: there is no such schema.
+        ValueError: a schema does not exist.
     """
-    there, listed = items(connection, schemas), list(dict.fromkeys(covered))
+    live, listed = items(connection, schemas), list(dict.fromkeys(covered))
     expected = {*listed, *(packaged() if known is None else known)}
     return Gaps(
-        missing=tuple(item for item in there if item not in expected),
-        unknown=tuple(entry for entry in listed if entry not in set(there)),
+        missing=tuple(item for item in live if item not in expected),
+        unknown=tuple(entry for entry in listed if entry not in set(live)),
     )
 
 
@@ -192,11 +163,11 @@ def assert_covered(
     *,
     known: Iterable[str] | None = None,
 ) -> None:
-    """Require that `covered` and the catalog agree; the arguments are those of `uncovered`.
+    """Assert that `covered` and the catalog agree. The arguments are those of `uncovered`.
 
     Raises:
-        AssertionError: they do not; with the lines to add, to correct or to remove.
-        ValueError: there is no such schema.
+        AssertionError: they do not agree; the message has the lines to add, correct or remove.
+        ValueError: a schema does not exist.
     """
     __tracebackhide__ = True
     gaps = uncovered(connection, covered, schemas, known=known)

@@ -137,7 +137,7 @@ revoke all on function public.prune_task_contracts(integer, integer)
   from public, anon, authenticated, service_role;
 grant execute on function public.prune_task_contracts(integer, integer) to service_role;
 
--- Read from the catalog, so that a project can be compared with what it should be.
+-- The live objects, read from the catalog. `ehg-tasks verify` compares them with what this version expects.
 create or replace function ehg_tasks.describe_task_contracts()
 returns jsonb
 language sql stable security definer
@@ -147,50 +147,41 @@ as $$
   contracts as (
     select 'public.agent_task_contracts'::regclass as oid
   ),
-  -- The objects of these migrations: by schema, or by a name that speaks of task contracts.
+  -- Ours is everything in schema ehg_tasks. In public it is every relation and function named after
+  -- task contracts, and every function that calls the engine whatever its name
+  -- (cleanup_stale_contracts). A new object therefore needs no entry here. An object of your own
+  -- that matches is described too, and `ehg-tasks verify` reports it as extra.
   relations as (
     select r.oid, r.relname, r.relkind, r.relacl, r.relrowsecurity, r.reloptions, n.nspname
     from pg_catalog.pg_class r
     join pg_catalog.pg_namespace n on n.oid = r.relnamespace
-    where r.relkind in ('r', 'v', 'p')
-      and (n.nspname = 'ehg_tasks'
-           or n.nspname = 'public' and r.relname in ('agent_task_contracts', 'task_contract_stats'))
+    where r.relkind in ('r', 'v', 'p', 'c')
+      and (n.nspname = 'ehg_tasks' or n.nspname = 'public' and r.relname ~ 'task_contract')
   ),
   functions as (
-    select p.oid, n.nspname, p.proname, p.prosecdef, p.provolatile, p.proconfig, p.proacl, p.proowner, p.prosrc
+    select p.oid, p.prosecdef, p.provolatile, p.proconfig, p.proacl, p.proowner, p.prosrc
     from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     where n.nspname = 'ehg_tasks'
-      or n.nspname = 'public' and p.proname in (
-        'create_task_contract', 'create_task_contracts', 'claim_task_contract', 'renew_task_contract',
-        'complete_task_contract', 'fn_complete_task_contract_idempotent', 'fail_task_contract',
-        'release_task_contract', 'cancel_task_contract', 'task_contract_outcomes', 'task_contract_inputs',
-        'read_task_contract', 'cleanup_stale_contracts', 'prune_task_contracts', 'describe_task_contracts',
-        'update_task_contracts_timestamp')
+      or n.nspname = 'public' and (p.proname ~ 'task_contract' or p.prosrc ~ '\mehg_tasks\.')
   ),
-  api_roles (grantee) as (
-    values ('PUBLIC'), ('anon'), ('authenticated'), ('service_role')
-  ),
-  acl (object, grantee, privilege) as (
-    select r.nspname || '.' || r.relname,
-           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
-    from relations r, pg_catalog.aclexplode(r.relacl) a
+  objects (name, acl) as (
+    select r.nspname || '.' || r.relname, r.relacl from relations r
     union all
-    select r.nspname || '.' || r.relname || '.' || t.attname,
-           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
+    select r.nspname || '.' || r.relname || '.' || a.attname, a.attacl
     from relations r
-    join pg_catalog.pg_attribute t on t.attrelid = r.oid, pg_catalog.aclexplode(t.attacl) a
+    join pg_catalog.pg_attribute a on a.attrelid = r.oid
     union all
-    select f.oid::regprocedure::text,
-           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
-    from functions f,
-         pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a
+    select f.oid::regprocedure::text, coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))
+    from functions f
     union all
-    select 'schema ' || n.nspname,
-           case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
-    from pg_catalog.pg_namespace n,
-         pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+    select 'schema ' || n.nspname, coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
+    from pg_catalog.pg_namespace n
     where n.nspname = 'ehg_tasks'
+  ),
+  grants (object, role, privilege) as (
+    select o.name, case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
+    from objects o, pg_catalog.aclexplode(o.acl) a
   )
   select jsonb_build_object(
     'table', 'agent_task_contracts',
@@ -254,10 +245,10 @@ as $$
     'views', (
       select jsonb_agg(jsonb_build_object(
                'name', r.nspname || '.' || r.relname, 'options', coalesce(to_jsonb(r.reloptions), '[]'),
-               'definition', pg_catalog.pg_get_viewdef(r.oid)))
+               'definition', pg_catalog.pg_get_viewdef(r.oid)) order by r.relname)
       from relations r where r.relkind = 'v'
     ),
-    -- What the other relations are made of.
+    -- Columns, constraints and indexes of the other relations, and columns of row types.
     'parts', (
       select jsonb_agg(jsonb_build_object('object', p.object, 'definition', p.definition) order by p.object)
       from (
@@ -284,10 +275,8 @@ as $$
       ) as p (object, definition)
     ),
     'grants', (
-      select jsonb_agg(jsonb_build_object(
-               'object', acl.object, 'role', acl.grantee, 'privilege', acl.privilege)
-               order by acl.object, acl.grantee, acl.privilege)
-      from acl join api_roles using (grantee)
+      select jsonb_agg(to_jsonb(g) order by g.object, g.role, g.privilege)
+      from grants g where g.role in ('PUBLIC', 'anon', 'authenticated', 'service_role')
     )
   )
 $$;

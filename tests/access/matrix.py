@@ -1,30 +1,31 @@
-"""The access matrix, as data: who may do what, on which object, on which path, and what it leaves behind.
+"""The access matrix: who may do what, on which object, and what happens then.
 
 An outcome is one of
-    "2 rows"    allowed; so many rows come back
-    "+1" "~2" "-1"   allowed; so many rows are added, changed, removed
-    "unchanged" allowed, and nothing happens
-    "ok"        a function call that is allowed
-    "42501"     refused with this SQLSTATE; nothing changes
+    "2 rows"         allowed; this many rows are returned
+    "+1" "~2" "-1"   allowed; this many rows are added, changed, removed
+    "unchanged"      allowed, and no row changes
+    "42501"          refused with this SQLSTATE; no row changes
 
-The world of every case: two contracts, each with a directive, a lease or a handback where the engine
-keeps one, and one artifact (`tests/access/world.py`). `test_matrix.py` runs each case and compares
-the whole database before and after; `render.py` prints the matrix into docs/access-rules.md.
+Every case starts from the rows in `seed.py`. `test_relations.py` and `test_functions.py` run the cases,
+`page.py` prints them as docs/access-rules.md.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+from tests.access.seed import IN_PROGRESS, NEW, PENDING, TOKEN
 
 ROLES: Final = ("anon", "authenticated", "service_role")
 Outcomes = tuple[str, str, str]  # in the order of ROLES
+Relations = dict[str, dict[str, Outcomes]]  # relation -> operation -> outcomes
 
 NO = "42501"
 CLOSED: Final[Outcomes] = (NO, NO, NO)
 
 # --- relations, as shipped ----------------------------------------------------------------------------
 
-SPECIFIED: Final[dict[str, dict[str, Outcomes]]] = {
+SPECIFIED: Final[Relations] = {
     "public.agent_task_contracts": {
         "select": (NO, "2 rows", "2 rows"),
         "select one column": (NO, "2 rows", "2 rows"),
@@ -75,26 +76,10 @@ SPECIFIED: Final[dict[str, dict[str, Outcomes]]] = {
         "delete all": (NO, NO, "-1"),
         "truncate": CLOSED,
     },
-    "ehg_tasks.leases": {
-        "select": CLOSED,
-        "select one column": CLOSED,
-        "insert": CLOSED,
-        "update all": CLOSED,
-        "delete all": CLOSED,
-        "truncate": CLOSED,
-    },
-    "ehg_tasks.handbacks": {
-        "select": CLOSED,
-        "select one column": CLOSED,
-        "insert": CLOSED,
-        "update all": CLOSED,
-        "delete all": CLOSED,
-        "truncate": CLOSED,
-    },
 }
 
 # The hardened profile (supabase/optional/hardened.sql): what differs.
-HARDENED: Final[dict[str, dict[str, Outcomes]]] = {
+HARDENED: Final[Relations] = {
     "public.agent_task_contracts": {
         "insert": (NO, NO, "+1"),
         "update all": (NO, NO, "~2"),
@@ -103,11 +88,11 @@ HARDENED: Final[dict[str, dict[str, Outcomes]]] = {
 }
 
 # --- row level security alone: every privilege granted to the three roles -----------------------------
-# Here a policy has to hold by itself. Where nobody has one, rows are invisible, so that reading,
-# updating and deleting pass over them without a word; adding one is refused. TRUNCATE is outside of
-# row level security, which is why nobody is granted it.
+# Here the policies have to hold by themselves. Without a policy a row is invisible: a select, update or
+# delete passes over it, and an insert is refused. Row level security does not cover TRUNCATE, which is
+# why no role is granted it.
 
-RLS_ALONE: Final[dict[str, dict[str, Outcomes]]] = {
+RLS_ALONE: Final[Relations] = {
     "public.agent_task_contracts": {
         "select": ("0 rows", "2 rows", "2 rows"),
         "select one column": ("0 rows", "2 rows", "2 rows"),
@@ -140,22 +125,10 @@ RLS_ALONE: Final[dict[str, dict[str, Outcomes]]] = {
         "update all": ("unchanged", "unchanged", "unchanged"),
         "delete all": ("unchanged", "unchanged", "-1"),
     },
-    "ehg_tasks.leases": {
-        "select": ("0 rows", "0 rows", "1 rows"),
-        "insert": (NO, NO, "+1"),
-        "update all": ("unchanged", "unchanged", "~1"),
-        "delete all": ("unchanged", "unchanged", "-1"),
-    },
-    "ehg_tasks.handbacks": {
-        "select": ("0 rows", "0 rows", "1 rows"),
-        "insert": (NO, NO, "+1"),
-        "update all": ("unchanged", "unchanged", "~1"),
-        "delete all": ("unchanged", "unchanged", "-1"),
-    },
 }
 
-# The same for the hardened profile: what differs.
-HARDENED_RLS_ALONE: Final[dict[str, dict[str, Outcomes]]] = {
+# The same in the hardened profile: what differs.
+HARDENED_RLS_ALONE: Final[Relations] = {
     "public.agent_task_contracts": {
         "insert": (NO, NO, "+1"),
         "update all": ("unchanged", "unchanged", "~2"),
@@ -163,71 +136,76 @@ HARDENED_RLS_ALONE: Final[dict[str, dict[str, Outcomes]]] = {
     },
 }
 
-# --- functions, in both profiles ----------------------------------------------------------------------
-
-AGENTS: Final[Outcomes] = ("ok", NO, "ok")
-BACKEND: Final[Outcomes] = (NO, NO, "ok")
-
-FUNCTIONS: Final[dict[str, Outcomes]] = {
-    "create_task_contract": AGENTS,
-    "create_task_contracts": AGENTS,
-    "claim_task_contract": AGENTS,
-    "renew_task_contract": AGENTS,
-    "complete_task_contract": AGENTS,
-    "fn_complete_task_contract_idempotent": AGENTS,
-    "fail_task_contract": AGENTS,
-    "release_task_contract": AGENTS,
-    "cancel_task_contract": AGENTS,
-    "task_contract_outcomes": AGENTS,
-    "task_contract_inputs": AGENTS,
-    "read_task_contract": (NO, "ok", "ok"),
-    "cleanup_stale_contracts": BACKEND,
-    "prune_task_contracts": BACKEND,
-    "describe_task_contracts": BACKEND,
+# Every table in schema ehg_tasks. As shipped, each operation is refused for all three roles. This is what
+# anon and authenticated get with row level security alone; service_role bypasses it.
+ENGINE_TABLES_RLS_ALONE: Final = {
+    "select": "0 rows",
+    "insert": NO,
+    "update all": "unchanged",
+    "delete all": "unchanged",
 }
-# Of the engine, the API roles may call what stands directly behind a function above, and nothing else:
-# the helpers, which trust their callers, are closed to all three.
-ENGINE_FUNCTIONS: Final[dict[str, Outcomes]] = {
-    "create_task_contracts": AGENTS,
-    "claim_task_contract": AGENTS,
-    "renew_task_contract": AGENTS,
-    "complete_task_contract": AGENTS,
-    "fail_task_contract": AGENTS,
-    "release_task_contract": AGENTS,
-    "cancel_task_contract": AGENTS,
-    "task_contract_outcomes": AGENTS,
-    "task_contract_inputs": AGENTS,
-    "cleanup_stale_contracts": BACKEND,
-    "prune_task_contracts": BACKEND,
-    "describe_task_contracts": BACKEND,
-    "as_json": CLOSED,
-    "check_claim": CLOSED,
-    "check_contract_sizes": CLOSED,
-    "check_count": CLOSED,
-    "check_json": CLOSED,
-    "check_not_final": CLOSED,
-    "check_size": CLOSED,
-    "default_contract": CLOSED,
-    "end_attempts": CLOSED,
-    "expire_leases": CLOSED,
-    "final_statuses": CLOSED,
-    "guard_anon_rows": CLOSED,
-    "guard_anon_sizes": CLOSED,
-    "hand_back": CLOSED,
-    "is_blank": CLOSED,
-    "is_service_role": CLOSED,
-    "lease_length": CLOSED,
-    "lock_contract": CLOSED,
-    "retries_left": CLOSED,
-    "retry_wait": CLOSED,
+
+# --- schemas and functions, in both profiles ----------------------------------------------------------
+
+# Schema -> who holds USAGE.
+SCHEMAS: Final[dict[str, tuple[str, ...]]] = {
+    "public": ("PUBLIC", *ROLES),
+    "ehg_tasks": ("anon", "service_role"),
 }
-# A trigger function runs for its trigger and can be called by nobody.
-TRIGGER_FUNCTIONS: Final = ("update_task_contracts_timestamp",)
 
-# --- who is nobody, over HTTP -------------------------------------------------------------------------
-# name -> (key, token): placeholders that `test_matrix.py` fills in. Each is refused whatever it asks for.
 
-NOBODIES: Final[dict[str, tuple[str | None, str | None]]] = {
+class Function(NamedTuple):
+    """A function in public; the engine's function of the same name opens to the same roles.
+
+    Every other function of the engine, and every function in public without a row, is closed to all.
+    """
+
+    callers: tuple[str, ...]
+    """Roles that hold EXECUTE."""
+    arguments: dict[str, Any]
+    """Arguments that the tests call it with, without the prefix `p_`."""
+    refused: tuple[str, ...] = ()
+    """Callers that row level security or a grant on the table refuses all the same."""
+
+    def outcome(self, role: str) -> str:
+        """What a call by this role results in."""
+        return "ok" if role in self.callers and role not in self.refused else NO
+
+
+AGENTS: Final = ("anon", "service_role")
+BACKEND: Final = ("service_role",)
+_CONTRACT: Final = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
+_CLAIM: Final = {"contract_id": IN_PROGRESS, "claim_token": TOKEN}
+
+FUNCTIONS: Final[dict[str, Function]] = {
+    "create_task_contract": Function(AGENTS, _CONTRACT),
+    "create_task_contracts": Function(AGENTS, {"contracts": [_CONTRACT]}),
+    "claim_task_contract": Function(AGENTS, {"target_agent": "T"}),
+    "renew_task_contract": Function(AGENTS, _CLAIM),
+    "complete_task_contract": Function(AGENTS, _CLAIM),
+    "fn_complete_task_contract_idempotent": Function(AGENTS, _CLAIM | {"idempotency_key": NEW}),
+    "fail_task_contract": Function(AGENTS, _CLAIM | {"error_message": "e"}),
+    "release_task_contract": Function(AGENTS, _CLAIM),
+    "cancel_task_contract": Function(AGENTS, {"contract_id": PENDING}),
+    "task_contract_outcomes": Function(AGENTS, {"contract_ids": [PENDING]}),
+    "task_contract_inputs": Function(AGENTS, _CLAIM),
+    "read_task_contract": Function(ROLES, {"contract_id": PENDING}, refused=("anon",)),
+    "cleanup_stale_contracts": Function(BACKEND, {}),
+    "prune_task_contracts": Function(BACKEND, {}),
+    "describe_task_contracts": Function(BACKEND, {}),
+}
+
+
+def engine_callers(function: str) -> tuple[str, ...]:
+    """Roles that hold EXECUTE on a function in schema ehg_tasks."""
+    return FUNCTIONS[function].callers if function in FUNCTIONS else ()
+
+
+# --- credentials, over HTTP ---------------------------------------------------------------------------
+# `test_credentials.py` replaces the placeholders in angle brackets.
+
+# name -> (key, token): each is refused whatever it asks for.
+INVALID_CREDENTIALS: Final[dict[str, tuple[str | None, str | None]]] = {
     "no key": (None, None),
     "a made-up publishable key": ("sb_publishable_made_up", None),
     "a made-up secret key": ("sb_secret_made_up", None),
@@ -242,8 +220,8 @@ NOBODIES: Final[dict[str, tuple[str | None, str | None]]] = {
     "an expired token with the secret key": ("<secret>", "<expired authenticated>"),
     "a forged token with the secret key": ("<secret>", "<forged service_role>"),
 }
-# name -> (key, token, the role that it acts in): the token decides, not the key beside it.
-MIXED: Final[dict[str, tuple[str, str, str]]] = {
+# name -> (key, token, role): the token decides the role, whatever key comes with it.
+VALID_CREDENTIALS: Final[dict[str, tuple[str, str, str]]] = {
     "a user's token with the publishable key": ("<publishable>", "<user>", "authenticated"),
     "a user's token with the secret key": ("<secret>", "<user>", "authenticated"),
     "the legacy anon key": ("<legacy anon>", "<legacy anon>", "anon"),
@@ -254,36 +232,3 @@ MIXED: Final[dict[str, tuple[str, str, str]]] = {
         "service_role",
     ),
 }
-
-# --- what proves what ---------------------------------------------------------------------------------
-# Each policy and the case of `RLS_ALONE` that turns red without it; where service_role is concerned,
-# which passes over row level security anyway, its policy shows in the catalog alone.
-
-POLICIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
-    "public.agent_task_contracts": {
-        "Anon can create task contracts": ("insert", "anon"),
-        "Anon can update task contracts": ("update all", "anon"),
-        "Authenticated users can read task contracts": ("select", "authenticated"),
-        "Service role full access on task contracts": ("select", "service_role"),
-    },
-    "public.agent_artifacts": {
-        "Authenticated users can read agent artifacts": ("select", "authenticated"),
-        "Service role full access on agent artifacts": ("select", "service_role"),
-    },
-    "public.strategic_directives_v2": {
-        "Authenticated users can read strategic directives": ("select", "authenticated"),
-        "Service role full access on strategic directives": ("select", "service_role"),
-    },
-}
-# Each trigger of the table, and the tests that turn red without it.
-TRIGGERS: Final[dict[str, str]] = {
-    "trg_task_contracts_updated": "tests/lifecycle/test_trigger.py",
-    "trg_task_contracts_anon_rows": "tests/access/test_guards.py",
-    "trg_task_contracts_anon_sizes": "tests/access/test_guards.py",
-}
-SCHEMAS: Final[dict[str, tuple[str, ...]]] = {
-    "public": ("PUBLIC", *ROLES),
-    "ehg_tasks": ("anon", "service_role"),
-}
-# An agent may call it, and is refused by the table that it reads.
-REFUSED_BEHIND_THE_DOOR: Final = {("public", "read_task_contract", "anon")}

@@ -1,4 +1,4 @@
-"""The specified table as data: what `public.agent_task_contracts` has to be, to the letter.
+"""The specification of `public.agent_task_contracts` as data.
 
 Types, defaults and definitions are written as PostgreSQL's catalog prints them.
 """

@@ -1,4 +1,4 @@
-"""How the functions are made: whose rights they run with, and that nobody can bend their search path."""
+"""Who may call each function, whose rights it runs with, and that its search path is fixed."""
 
 from __future__ import annotations
 
@@ -8,50 +8,86 @@ import pytest
 from psycopg import Connection
 
 from tests.access import matrix
-
-# Of the engine, what runs with its owner's rights: what the API calls, and the two guards. The helpers
-# are called from there and need no rights of their own.
-DEFINERS = {name for name, roles in matrix.ENGINE_FUNCTIONS.items() if "ok" in roles} | {
-    "guard_anon_rows",
-    "guard_anon_sizes",
-}
+from tests.access.catalog import functions
+from tests.access.matrix import ROLES
+from tests.access.operations import call, run_in_sql, run_over_http
+from tests.access.profiles import GRANT_EVERYTHING, PROFILES
+from tests.conftest import Project
 
 
-def functions(connection: Connection[Any]) -> dict[tuple[str, str], tuple[bool, list[str] | None, str]]:
-    return {
-        (schema, name): (definer, settings, body)
-        for schema, name, definer, settings, body in connection.execute(
-            "select n.nspname, p.proname, p.prosecdef, p.proconfig, p.prosrc"
-            " from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
-            " where n.nspname in ('public', 'ehg_tasks')"
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("function", matrix.FUNCTIONS)
+@pytest.mark.parametrize("state", PROFILES)
+def test_a_role_calls_a_function_in_sql(
+    seeded: Connection[Any], state: str, function: str, role: str
+) -> None:
+    seeded.execute(PROFILES[state][0].encode() or b"select")
+    assert run_in_sql(seeded, role, call("public", function)) == matrix.FUNCTIONS[function].outcome(role)
+
+
+@pytest.mark.usefixtures("profile")
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_calls_every_function_over_http(
+    project: Project,
+    credentials: dict[str, tuple[str, str | None]],
+    database: Connection[Any],
+    role: str,
+) -> None:
+    api = project.api(*credentials[role])
+    outcomes = {
+        name: run_over_http(
+            database, api.rpc(name, {f"p_{n}": value for n, value in function.arguments.items()}).execute
         )
+        for name, function in matrix.FUNCTIONS.items()
     }
+    assert outcomes == {name: function.outcome(role) for name, function in matrix.FUNCTIONS.items()}
 
 
-def test_the_matrix_knows_every_function(connection: Connection[Any]) -> None:
-    known = {("public", name) for name in (*matrix.FUNCTIONS, *matrix.TRIGGER_FUNCTIONS)}
-    assert set(functions(connection)) == known | {("ehg_tasks", name) for name in matrix.ENGINE_FUNCTIONS}
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_calls_every_function_of_the_engine(seeded: Connection[Any], role: str) -> None:
+    """With nulls: a caller who holds EXECUTE gets an answer or an error of the lifecycle."""
+    for function in functions(seeded):
+        if function.schema != "ehg_tasks":
+            continue
+        nulls = ", ".join(f"null::{name}" for name in function.argument_types)
+        outcome = run_in_sql(seeded, role, f"select ehg_tasks.{function.name}({nulls})")
+        if role in matrix.engine_callers(function.name):
+            assert outcome == "ok" or outcome.startswith("TC0"), function.name
+        else:
+            assert outcome == matrix.NO, function.name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_read_task_contract_obeys_row_level_security(seeded: Connection[Any], role: str) -> None:
+    seeded.execute(GRANT_EVERYTHING)
+    rows = {"anon": "0 rows", "authenticated": "1 rows", "service_role": "1 rows"}
+    assert run_in_sql(seeded, role, call("public", "read_task_contract"), "result") == rows[role]
 
 
 def test_every_search_path_is_fixed(connection: Connection[Any]) -> None:
-    assert {settings[0] if settings else None for _, settings, _ in functions(connection).values()} == {
-        "search_path=pg_catalog, pg_temp"
+    assert {tuple(function.settings or ()) for function in functions(connection)} == {
+        ("search_path=pg_catalog, pg_temp",)
     }
 
 
-def test_definers_stand_in_the_engine_alone(connection: Connection[Any]) -> None:
-    found = {key for key, (definer, _, _) in functions(connection).items() if definer}
-    assert found == {("ehg_tasks", name) for name in DEFINERS}
+def test_only_entry_points_of_the_engine_run_with_their_owners_rights(connection: Connection[Any]) -> None:
+    """What the functions in public call, and the guards. Helpers run with the rights of their caller."""
+    definers = {(function.schema, function.name) for function in functions(connection) if function.definer}
+    assert definers == {
+        (function.schema, function.name)
+        for function in functions(connection)
+        if function.schema == "ehg_tasks" and (matrix.engine_callers(function.name) or function.is_trigger)
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in matrix.FUNCTIONS if name != "read_task_contract"])
-def test_a_function_of_the_api_is_one_call_of_the_engine(connection: Connection[Any], name: str) -> None:
-    _, _, body = functions(connection)["public", name]
+def test_a_function_in_public_is_one_call_of_the_engine(connection: Connection[Any], name: str) -> None:
+    [body] = [each.body for each in functions(connection) if (each.schema, each.name) == ("public", name)]
     assert body.count("ehg_tasks.") == 1
     assert body.lower().count("select") == 1
 
 
-def test_the_figures_are_counted_with_the_readers_rights(connection: Connection[Any]) -> None:
+def test_task_contract_stats_runs_with_its_readers_rights(connection: Connection[Any]) -> None:
     [(options,)] = connection.execute(
         "select reloptions from pg_class where oid = 'public.task_contract_stats'::regclass"
     ).fetchall()

@@ -1,4 +1,4 @@
-"""The guards on direct anon writes: what they stop, and that they stop nobody else."""
+"""The guards on direct anon writes: what they refuse, and that they bind nobody else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INSERT = (
     "insert into public.agent_task_contracts (parent_agent, target_agent, objective, {})"
     " values ('P', 'T', 'o', {})"
 )
-LARGE = {
+OVERSIZE = {
     "input_summary": "repeat('x', 65537)",
     "result_summary": "repeat('x', 65537)",
     "error_message": "repeat('ß', 32769)",
@@ -21,12 +21,12 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("column", LARGE)
-def test_a_large_row_of_an_agent_is_refused(
+@pytest.mark.parametrize("column", OVERSIZE)
+def test_an_oversize_write_by_an_agent_is_refused(
     anon: Caller, service: Caller, database: Database, column: str
 ) -> None:
-    insert = INSERT.format(column, LARGE[column])
-    update = f"update public.agent_task_contracts set {column} = {LARGE[column]}"
+    insert = INSERT.format(column, OVERSIZE[column])
+    update = f"update public.agent_task_contracts set {column} = {OVERSIZE[column]}"
     with refused("TC006", column):
         anon.run(insert)
     contract_id = create(anon)
@@ -39,7 +39,7 @@ def test_a_large_row_of_an_agent_is_refused(
     assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (2,)
 
 
-def test_a_large_objective_is_refused(anon: Caller, database: Database) -> None:
+def test_an_oversize_objective_is_refused(anon: Caller, database: Database) -> None:
     with refused("TC006", "objective"):
         anon.run(
             "insert into public.agent_task_contracts (parent_agent, target_agent, objective)"
@@ -48,7 +48,9 @@ def test_a_large_objective_is_refused(anon: Caller, database: Database) -> None:
     assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (0,)
 
 
-def test_an_agent_changes_one_row_or_none(anon: Caller, service: Caller, database: Database) -> None:
+def test_an_update_by_an_agent_changes_at_most_one_contract(
+    anon: Caller, service: Caller, database: Database
+) -> None:
     update = "update public.agent_task_contracts set priority = 1"
     anon.run(update)
     contract_id = create(anon)
@@ -62,7 +64,7 @@ def test_an_agent_changes_one_row_or_none(anon: Caller, service: Caller, databas
     assert contract(database, contract_id)["priority"] == 3
 
 
-def test_the_functions_may_change_many_rows_for_an_agent(anon: Caller, database: Database) -> None:
+def test_the_functions_change_many_contracts_for_an_agent(anon: Caller, database: Database) -> None:
     for _ in range(3):
         create(anon)
     assert len(anon("claim_task_contract", target_agent="T", limit=3)) == 3

@@ -1,4 +1,4 @@
-"""The live catalog says what the specification says: every column, constraint, index, policy, trigger."""
+"""The table in the catalog is as specified: columns, constraints, indexes, policies, triggers, grants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TABLE = "'public.agent_task_contracts'::regclass"
 
 
 def rows(database: Connection[Any], query: str) -> list[tuple[Any, ...]]:
-    # Definitions are printed with their schema only where it is not on the search path.
+    # PostgreSQL prints a definition with its schema only if that is not on the search path.
     database.execute("set search_path = ''")
     try:
         return database.execute(query).fetchall()
@@ -20,7 +20,7 @@ def rows(database: Connection[Any], query: str) -> list[tuple[Any, ...]]:
         database.execute("reset search_path")
 
 
-def test_columns(database: Connection[Any]) -> None:
+def test_the_columns_are_as_specified(database: Connection[Any]) -> None:
     live = rows(
         database,
         """
@@ -40,16 +40,16 @@ def test_columns(database: Connection[Any]) -> None:
     assert element == "uuid[]"
 
 
-def test_constraints(database: Connection[Any]) -> None:
+def test_the_constraints_are_as_specified(database: Connection[Any]) -> None:
     live = rows(
         database,
         "select conname, pg_get_constraintdef(oid) from pg_constraint"
-        f" where conrelid = {TABLE} and contype <> 'n'",  # not-null ones are columns' (PostgreSQL 18)
+        f" where conrelid = {TABLE} and contype <> 'n'",  # PostgreSQL 18 lists NOT NULL too
     )
     assert dict(live) == spec.CONSTRAINTS
 
 
-def test_indexes(database: Connection[Any]) -> None:
+def test_the_indexes_are_as_specified(database: Connection[Any]) -> None:
     live = rows(
         database,
         "select indexname, indexdef from pg_indexes"
@@ -58,7 +58,7 @@ def test_indexes(database: Connection[Any]) -> None:
     assert dict(live) == spec.INDEXES | spec.ADDED_INDEXES
 
 
-def test_policies_and_row_level_security(database: Connection[Any]) -> None:
+def test_the_policies_are_as_specified(database: Connection[Any]) -> None:
     live = rows(
         database,
         "select policyname, cmd, roles::text[], qual, with_check, permissive from pg_policies"
@@ -74,7 +74,7 @@ def test_policies_and_row_level_security(database: Connection[Any]) -> None:
     assert (enabled, forced) == (True, False)
 
 
-def test_triggers(database: Connection[Any]) -> None:
+def test_the_triggers_are_as_specified(database: Connection[Any]) -> None:
     live = rows(
         database,
         "select tgname, pg_get_triggerdef(oid) from pg_trigger"
@@ -83,7 +83,7 @@ def test_triggers(database: Connection[Any]) -> None:
     assert dict(live) == spec.TRIGGERS | spec.ADDED_TRIGGERS
 
 
-def test_grants_mirror_the_policies(database: Connection[Any]) -> None:
+def test_the_grants_mirror_the_policies(database: Connection[Any]) -> None:
     live = rows(
         database,
         "select case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type"
@@ -96,8 +96,8 @@ def test_grants_mirror_the_policies(database: Connection[Any]) -> None:
     assert columns == []
 
 
-def test_a_contract_made_by_function_has_the_defaults_of_the_table(database: Connection[Any]) -> None:
-    """The engine repeats the column defaults in one function; they must not drift apart."""
+def test_the_functions_create_contracts_with_the_defaults_of_the_table(database: Connection[Any]) -> None:
+    """One function of the engine repeats the defaults of the columns; the two must agree."""
     database.execute(
         "insert into public.agent_task_contracts (parent_agent, target_agent, objective)"
         " values ('P', 'by table', 'o')"
@@ -110,9 +110,9 @@ def test_a_contract_made_by_function_has_the_defaults_of_the_table(database: Con
     compared = [
         name for name, *_ in spec.COLUMNS if name not in {"id", "target_agent", "created_at", "updated_at"}
     ]
-    found = rows(
+    created = rows(
         database,
         f"select {', '.join(compared)} from public.agent_task_contracts order by target_agent",
     )
-    assert len(found) == 3
-    assert found[0] == found[1] == found[2]
+    assert len(created) == 3
+    assert created[0] == created[1] == created[2]

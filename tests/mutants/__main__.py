@@ -1,10 +1,10 @@
-"""`make mutants`: breaks the rules one by one, and sees whether the tests notice.
+"""Break the rules one by one, and check that the tests notice: `make mutants`.
 
     python -m tests.mutants [--quick] [--jobs N] [--only TEXT] [--report FILE]
 
-Each mutant gets a copy of a migrated database; the tests that it names run against the copy, through
-the same environment variables by which the suite runs against any project. A mutant is killed when
-one of them fails. Before that, all named tests have to pass on an unbroken copy.
+Each mutant gets a copy of a migrated database. The tests that it names run against the copy, through the
+environment variables that run the suite against any project. A mutant is killed if one of them fails.
+First, all named tests must pass on an unchanged copy.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from rich.console import Console
 from ehg_tasks.local import LocalStack
 from tests.databases import Databases
 from tests.mutants.edits import edits
-from tests.mutants.mutants import Mutant, attributes, grants, policies
+from tests.mutants.mutants import Mutant, functions, others, policies, tables
 
 ROOT = Path(__file__).parents[2]
-QUICK = 8  # every so manieth mutant, in the run for CI
+QUICK = 12  # one mutant in so many runs in CI
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a mutant."""
+    """Whether a mutant was killed, and by which test."""
 
     mutant: Mutant
     killed: bool
@@ -44,11 +44,11 @@ class Result:
 
 
 def mutants() -> list[Mutant]:
-    """All of them; names are unique."""
-    found = [*policies(), *grants(), *attributes(), *edits()]
-    twice = [name for name, count in Counter(mutant.name for mutant in found).items() if count > 1]
-    assert not twice, twice
-    return found
+    """Every mutant; names are unique."""
+    every = [*policies(), *tables(), *functions(), *others(), *edits()]
+    duplicates = [name for name, count in Counter(mutant.name for mutant in every).items() if count > 1]
+    assert not duplicates, duplicates
+    return every
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def server() -> Iterator[Databases]:
 
 
 def apply(databases: Databases, name: str, mutant: Mutant) -> None:
-    """Break a database; an edit must find what it replaces."""
+    """Apply a mutant to a database; the text that an edit replaces must be there."""
     with databases.connect(name) as connection:
         if mutant.sql:
             connection.execute(mutant.sql.encode())
@@ -72,14 +72,14 @@ def apply(databases: Databases, name: str, mutant: Mutant) -> None:
                 " pronamespace::regnamespace || '.' || proname = %s",
                 [function, function],
             ).fetchall()
-            assert len(rows) == 1, f"{function}: found {len(rows)} times"
+            assert len(rows) == 1, f"there are {len(rows)} functions {function}"
             [(definition,)] = rows
-            assert old in definition, f"{function} holds no {old!r}"
+            assert old in definition, f"{function} does not contain {old!r}"
             connection.execute(definition.replace(old, new).encode())
 
 
 def run(databases: Databases, name: str, tests: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests against a database; only its URL is real, because these tests speak SQL alone."""
+    """Run tests against a database. These tests use SQL alone, so the other settings are not real."""
     url = urlsplit(databases.superuser_url)._replace(path=f"/{name}").geturl()
     project = {
         "EHG_TASKS_TEST_PROJECT": "1",
@@ -115,30 +115,30 @@ def report(results: list[Result]) -> str:
     lines = [
         "# Mutation report",
         "",
-        "What happens when a rule is broken: each line is one change of the database, made after the"
-        " migrations, and the test that turned red. Printed by `make mutants`.",
+        "Each line is one change of the database that breaks a rule, and the test that fails because of it."
+        " `make mutants` writes this page.",
         "",
-        f"**{len(killed)} of {len(counted)} mutants are noticed:"
+        f"**The tests kill {len(killed)} of {len(counted)} mutants:"
         f" {100 * len(killed) / len(counted):.1f} %.** {len(results) - len(counted)} more are equivalent.",
         "",
-        "Not among them: `expire_leases` reads each lease once more after locking its contract, for a renewal"
-        " that commits between the two. That window lies within one statement, so no test can hold it open.",
+        "One rule has no mutant: `expire_leases` reads each lease again after locking the contract, in case a"
+        " renewal commits between the two. That window is within one statement, so no test can hold it open.",
         "",
-        "| mutant | noticed by |",
+        "| mutant | killed by |",
         "|---|---|",
     ]
     for result in results:
-        noticed = result.mutant.equivalent or (f"`{result.by}`" if result.killed else "**nobody**")
-        cells = (cell.replace("|", r"\|") for cell in (result.mutant.name, noticed))
+        by = result.mutant.equivalent or (f"`{result.by}`" if result.killed else "**no test**")
+        cells = (cell.replace("|", r"\|") for cell in (result.mutant.name, by))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"every {QUICK}th mutant only")
+    parser.add_argument("--quick", action="store_true", help=f"one mutant in {QUICK}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", default="", help="mutants whose name holds this text")
+    parser.add_argument("--only", default="", help="mutants whose name contains this text")
     parser.add_argument("--report", type=Path, help="write the report to this file")
     options = parser.parse_args()
     chosen = [mutant for mutant in mutants() if options.only in mutant.name]
@@ -147,19 +147,21 @@ def main() -> int:
     console = Console(highlight=False)
     with server() as databases, ThreadPoolExecutor(options.jobs) as pool:
         template = databases.migrated()
-        whole = databases.create(template)
-        answer = run(databases, whole, sorted({test for mutant in chosen for test in mutant.test.split()}))
+        unchanged = databases.create(template)
+        answer = run(
+            databases, unchanged, sorted({test for mutant in chosen for test in mutant.test.split()})
+        )
         if answer.returncode != 0:
             console.print(answer.stdout + answer.stderr, markup=False)
-            console.print("[red]The named tests fail without any mutant.[/red]")
+            console.print("[red]The tests fail on the unchanged database.[/red]")
             return 2
         results = []
         for result in pool.map(lambda mutant: try_one(databases, template, mutant), chosen):
             results.append(result)
             if not result.killed and not result.mutant.equivalent:
-                console.print(f"[red]not noticed[/red]  {result.mutant.name}", soft_wrap=True)
+                console.print(f"[red]survived[/red]  {result.mutant.name}", soft_wrap=True)
     survivors = [result for result in results if not result.killed and not result.mutant.equivalent]
-    console.print(f"{len(results) - len(survivors)} of {len(results)} mutants are noticed.")
+    console.print(f"{len(results) - len(survivors)} of {len(results)} mutants are killed.")
     if options.report:
         options.report.write_text(report(results))
     return 1 if survivors else 0

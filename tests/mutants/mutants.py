@@ -1,7 +1,8 @@
-"""What could be broken in the rules, and the test that has to notice: data for `make mutants`.
+"""Mutants: changes of the database that break a rule, each with the tests that must notice it.
 
-A mutant is SQL that runs after the migrations, or an edit of a function: a part of its body that is
-replaced. `test` names the tests of which one must turn red (pytest node ids, without `tests/`).
+Those of policies, grants and functions are computed from the specification, the access matrix and the
+packaged description of the catalog. A mutant is SQL that runs after the migrations, or an edit of a
+function's body.
 """
 
 from __future__ import annotations
@@ -9,24 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ehg_tasks.testing.catalog import packaged
+from ehg_tasks.verify import expected
+from tests.access import matrix
+from tests.access import specification as spec
+from tests.access.matrix import ROLES
+
 TABLE = "public.agent_task_contracts"
-ROLES = ("anon", "authenticated", "service_role")
-MATRIX = "access/test_matrix.py"
-SPEC = "access/test_specification.py"
-CATALOG = f"{SPEC}::test_policies_and_row_level_security"
-GRANTS = "access/test_grants.py::test_the_live_project_has_these_grants"
+RELATIONS = "access/test_relations.py::test_a_role_on_a_relation_in_sql"
+ENGINE_TABLES = "access/test_relations.py::test_no_policy_opens_the_engines_tables"
 FUNCTIONS = "access/test_functions.py"
-RELATION = f"{MATRIX}::test_a_relation_in_sql"
-CALL = f"{MATRIX}::test_a_function_in_sql"
-ENGINE = f"{MATRIX}::test_a_function_of_the_engine"
+CALLS = f"{FUNCTIONS}::test_a_role_calls_a_function_in_sql"
+ENGINE_CALLS = f"{FUNCTIONS}::test_a_role_calls_every_function_of_the_engine"
+OWNERS_RIGHTS = f"{FUNCTIONS}::test_only_entry_points_of_the_engine_run_with_their_owners_rights"
+GRANTS = "access/test_grants.py::test_the_grants_are_those_of_the_matrix"
+POLICIES = "access/test_specification.py::test_the_policies_are_as_specified"
+PRIVILEGES = ("select", "insert", "update", "delete", "truncate", "references", "trigger")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change, and the test that notices it.
+    """One change, and the tests of which one must fail (pytest node ids, without `tests/`).
 
-    `edit` is (function, part of its body, what stands there instead). `equivalent` says why no test
-    can notice, for a change that changes nothing.
+    `edit` is (function, part of its body, replacement). `equivalent` says why no test can notice a
+    change that changes nothing.
     """
 
     name: str
@@ -36,279 +43,142 @@ class Mutant:
     equivalent: str = ""
 
 
-# --- policies -----------------------------------------------------------------------------------------
-
-POLICIES = {
-    "Anon can create task contracts": ("insert", "anon", "", "with check (true)"),
-    "Anon can update task contracts": ("update", "anon", "using (true)", "with check (true)"),
-    "Authenticated users can read task contracts": ("select", "authenticated", "using (true)", ""),
-    "Service role full access on task contracts": (
-        "all",
-        "service_role",
-        "using (true)",
-        "with check (true)",
-    ),
-}
-
-
 def policies() -> Iterator[Mutant]:
-    """Each policy dropped, widened, made restrictive, its command and conditions changed."""
-    for name, (command, role, using, check) in POLICIES.items():
-        quoted = f'"{name}"'
-        drop = f"drop policy {quoted} on {TABLE};"
-        # service_role has BYPASSRLS, so its policy shows in the catalog alone.
-        test = CATALOG if role == "service_role" else RELATION
+    """Each specified policy dropped, widened, made restrictive, with another command or condition."""
+    for name, command, (role,), using, check in sorted(spec.POLICIES, key=str):
+        yield from _policy(f'"{name}"', command.lower(), role, using, check)
+    for command, role in [("select", "anon"), ("update", "authenticated"), ("delete", "authenticated")]:
+        added = f"create policy added on {TABLE} for {command} to {role} using (true)"
+        yield Mutant(f"policy added for {command} to {role}", RELATIONS, added)
+    yield Mutant(
+        "policy added for select to anon, with the privilege on one column",
+        RELATIONS,
+        f"create policy added on {TABLE} for select to anon using (true);"
+        f" grant select (id) on {TABLE} to anon",
+    )
 
-        def make(command: str, to: str, using: str, check: str, kind: str = "", quoted: str = quoted) -> str:
-            return f"create policy {quoted} on {TABLE} {kind} for {command} to {to} {using} {check};"
 
-        yield Mutant(f"policy {quoted} dropped", test, drop)
+def _policy(name: str, command: str, role: str, using: str | None, check: str | None) -> Iterator[Mutant]:
+    conditions = (f"using ({using}) " if using else "") + (f"with check ({check})" if check else "")
+    # service_role bypasses row level security, so a change of its policy shows in the catalog alone.
+    test = POLICIES if role == "service_role" else RELATIONS
+    catalog_alone = POLICIES if command == "select" else RELATIONS
+
+    def replaced(kind: str, command: str, conditions: str) -> str:
+        create = f"create policy {name} on {TABLE} {kind} for {command} to {role} {conditions}"
+        return f"drop policy {name} on {TABLE}; {create}"
+
+    def altered(change: str) -> str:
+        return f"alter policy {name} on {TABLE} {change}"
+
+    yield Mutant(f"policy {name} dropped", test, f"drop policy {name} on {TABLE}")
+    yield Mutant(
+        f"policy {name} widened to public",
+        POLICIES if (command, role) == ("update", "anon") else RELATIONS,
+        altered("to public"),
+    )
+    for other in ROLES[:2]:
+        if other != role:
+            yield Mutant(f"policy {name} widened to {other}", POLICIES, altered(f"to {role}, {other}"))
+    yield Mutant(f"policy {name} made restrictive", test, replaced("as restrictive", command, conditions))
+    if using:
+        yield Mutant(f"policy {name} using (false)", test, altered("using (false)"))
+    if check:
+        yield Mutant(f"policy {name} with check (false)", test, altered("with check (false)"))
+    if using and check:
+        yield Mutant(f"policy {name} without a check", POLICIES, replaced("", command, f"using ({using})"))
+    if command == "all":
+        yield Mutant(f"policy {name} for select alone", test, replaced("", "select", "using (true)"))
+    else:
+        everything = replaced("", "all", "using (true) with check (true)")
+        yield Mutant(f"policy {name} for all commands", catalog_alone, everything)
+
+
+def tables() -> Iterator[Mutant]:
+    """Row level security disabled, and each privilege taken from a role that holds it or given to one."""
+    held = packaged()
+    for table in sorted(item.removeprefix("rls ") for item in held if item.startswith("rls ")):
         yield Mutant(
-            f"policy {quoted} widened to public",
-            RELATION if role != "anon" or command != "update" else CATALOG,
-            f"alter policy {quoted} on {TABLE} to public",
+            f"row level security disabled on {table}",
+            RELATIONS if table in matrix.RLS_ALONE else ENGINE_TABLES,
+            f"alter table {table} disable row level security",
         )
-        for other in ROLES[:2]:
-            if other != role:
+        for role in ROLES:
+            for privilege in PRIVILEGES:
+                is_held = f"grant {table} {role} {privilege.upper()}" in held
+                yield _privilege(table, role, privilege, is_held)
+    view = "public.task_contract_stats"
+    for role in ROLES:
+        yield _privilege(view, role, "select", f"grant {view} {role} SELECT" in held)
+    yield _privilege(TABLE, "anon", "select (id)", is_held=False)
+    yield _privilege(TABLE, "public", "select", is_held=False)
+
+
+def _privilege(relation: str, role: str, privilege: str, is_held: bool) -> Mutant:
+    what = f"{privilege} on {relation}"
+    if is_held:
+        return Mutant(
+            f"{what} taken from {role}",
+            f"{RELATIONS}[specified-{relation}-{role}]",
+            f"revoke {what} from {role}",
+        )
+    # A policy may still hold, so this may show in the catalog alone.
+    return Mutant(f"{what} given to {role}", GRANTS, f"grant {what} to {role}")
+
+
+def functions() -> Iterator[Mutant]:
+    """EXECUTE taken from each caller and given to PUBLIC, and whose rights a function runs with."""
+    facts = expected()
+    for function, attributes in facts["function"].items():
+        schema, name = function.partition("(")[0].split(".")
+        for role in ROLES:
+            if f"EXECUTE on {function} to {role}" in facts["grant"]:
                 yield Mutant(
-                    f"policy {quoted} widened to {other}",
-                    CATALOG,
-                    f"alter policy {quoted} on {TABLE} to {role}, {other}",
+                    f"execute on {function} taken from {role}",
+                    f"{CALLS}[specified-{name}-{role}] {GRANTS}",
+                    f"revoke execute on function {function} from {role}",
                 )
         yield Mutant(
-            f"policy {quoted} made restrictive",
-            test,
-            drop + make(command, role, using, check, "as restrictive"),
+            f"execute on {function} given to PUBLIC",
+            # A function in public opens nothing while the engine's is closed.
+            GRANTS if schema == "public" else f"{ENGINE_CALLS} {GRANTS}",
+            f"grant execute on function {function} to public",
         )
-        if using:
-            yield Mutant(
-                f"policy {quoted} using (false)", test, f"alter policy {quoted} on {TABLE} using (false)"
-            )
-        if check:
-            yield Mutant(
-                f"policy {quoted} with check (false)",
-                test,
-                f"alter policy {quoted} on {TABLE} with check (false)",
-            )
-        if using and check:
-            yield Mutant(
-                f"policy {quoted} without a check",
-                CATALOG,
-                drop + make(command, role, using, ""),
-            )
-        if command != "all":
-            yield Mutant(
-                f"policy {quoted} for all commands",
-                RELATION if command != "select" else CATALOG,
-                drop + make("all", role, "using (true)", "with check (true)"),
-            )
-        else:
-            yield Mutant(
-                f"policy {quoted} for select alone", test, drop + make("select", role, "using (true)", "")
-            )
-    yield Mutant(
-        "a SELECT policy for anon", RELATION, f'create policy "x" on {TABLE} for select to anon using (true)'
-    )
-    yield Mutant(
-        "a SELECT policy for anon, and the privilege on one column",
-        RELATION,
-        f'create policy "x" on {TABLE} for select to anon using (true); grant select (id) on {TABLE} to anon',
-    )
-    yield Mutant(
-        "an UPDATE policy for users",
-        RELATION,
-        f'create policy "x" on {TABLE} for update to authenticated using (true)',
-    )
-    yield Mutant(
-        "a DELETE policy for users",
-        RELATION,
-        f'create policy "x" on {TABLE} for delete to authenticated using (true)',
-    )
-    for relation in (
-        TABLE,
-        "public.agent_artifacts",
-        "public.strategic_directives_v2",
-        "ehg_tasks.leases",
-        "ehg_tasks.handbacks",
-    ):
+        other = "invoker" if attributes["security"] == "definer" else "definer"
         yield Mutant(
-            f"row level security disabled on {relation}",
-            RELATION,
-            f"alter table {relation} disable row level security",
+            f"{function} turned {other}",
+            f"{CALLS}[specified-{name}-anon] {OWNERS_RIGHTS}" if name in matrix.FUNCTIONS else OWNERS_RIGHTS,
+            f"alter function {function} security {other}",
         )
-
-
-# --- grants -------------------------------------------------------------------------------------------
-
-HELD = {
-    TABLE: {
-        "anon": "insert update",
-        "authenticated": "select",
-        "service_role": "select insert update delete",
-    },
-    "public.task_contract_stats": {"authenticated": "select", "service_role": "select"},
-}
-GIVEN = [
-    *((TABLE, "anon", privilege) for privilege in ("select", "select (id)", "delete", "truncate")),
-    *((TABLE, "authenticated", privilege) for privilege in ("insert", "update", "delete", "truncate")),
-    *((TABLE, "service_role", privilege) for privilege in ("truncate",)),
-    (TABLE, "public", "select"),
-    ("public.task_contract_stats", "anon", "select"),
-    ("public.agent_artifacts", "anon", "select"),
-    ("public.agent_artifacts", "anon", "insert"),
-    ("public.strategic_directives_v2", "anon", "select"),
-    ("ehg_tasks.leases", "service_role", "select"),
-    ("ehg_tasks.handbacks", "service_role", "delete"),
-]
-INVISIBLE = [(TABLE, role, privilege) for role in ROLES for privilege in ("references", "trigger")]
-
-
-def grants() -> Iterator[Mutant]:
-    """Each privilege taken, and what nobody has, given."""
-    for relation, roles in HELD.items():
-        for role, privileges in roles.items():
-            for privilege in privileges.split():
-                yield Mutant(
-                    f"{privilege} on {relation} taken from {role}",
-                    RELATION,
-                    f"revoke {privilege} on {relation} from {role}",
-                )
-    for relation, role, privilege in GIVEN:
-        yield Mutant(
-            f"{privilege} on {relation} given to {role}",
-            f"{RELATION} {GRANTS}",  # a policy, or a closed table behind it, may hold by itself
-            f"grant {privilege} on {relation} to {role}",
-        )
-    for relation, role, privilege in INVISIBLE:
-        yield Mutant(
-            f"{privilege} on {relation} given to {role}",
-            GRANTS,
-            f"grant {privilege} on {relation} to {role}",
-        )
-    for function, arguments in {
-        "claim_task_contract": "text, integer, uuid, uuid",
-        "cleanup_stale_contracts": "integer, integer",
-        "prune_task_contracts": "integer, integer",
-        "describe_task_contracts": "",
-        "task_contract_outcomes": "uuid[]",
-    }.items():
-        for schema, test in (("public", CALL), ("ehg_tasks", f"{ENGINE} {GRANTS}")):
-            name = f"{schema}.{function}({arguments})"
-            # A door that opens onto a closed one lets nobody in: the catalog shows it alone.
-            test = GRANTS if schema == "public" else test
+        if attributes["security"] == "definer":
             yield Mutant(
-                f"execute on {name} given to PUBLIC", test, f"grant execute on function {name} to public"
+                f"search_path of {function} unset",
+                f"{FUNCTIONS}::test_every_search_path_is_fixed",
+                f"alter function {function} reset search_path",
             )
-            yield Mutant(
-                f"execute on {name} given to authenticated",
-                test if schema == "public" else GRANTS,
-                f"grant execute on function {name} to authenticated",
-            )
-            yield Mutant(
-                f"execute on {name} taken from service_role",
-                CALL,
-                f"revoke execute on function {name} from service_role",
-            )
-    for helper in ("lock_contract(uuid)", "expire_leases(text, integer)", "end_attempts(uuid[], text)"):
-        yield Mutant(
-            f"execute on ehg_tasks.{helper} given to anon",
-            f"{ENGINE} {GRANTS}",
-            f"grant execute on function ehg_tasks.{helper} to anon",
-        )
-    yield Mutant("usage on the engine taken from anon", CALL, "revoke usage on schema ehg_tasks from anon")
-    yield Mutant("usage on the engine given to PUBLIC", GRANTS, "grant usage on schema ehg_tasks to public")
-
-
-# --- functions: whose rights, which search path -------------------------------------------------------
-
-
-def signatures() -> dict[str, str]:
-    """The functions of the engine that the API roles reach, with their arguments."""
-    return {
-        "create_task_contracts": "jsonb",
-        "claim_task_contract": "text, integer, uuid, uuid",
-        "renew_task_contract": "uuid, uuid",
-        "complete_task_contract": "uuid, uuid, text, integer, boolean, text, uuid, uuid, uuid, jsonb",
-        "fail_task_contract": "uuid, uuid, text, boolean",
-        "release_task_contract": "uuid, uuid",
-        "cancel_task_contract": "uuid, text",
-        "task_contract_outcomes": "uuid[]",
-        "task_contract_inputs": "uuid, uuid",
-        "cleanup_stale_contracts": "integer, integer",
-        "prune_task_contracts": "integer, integer",
-        "describe_task_contracts": "",
-    }
-
-
-def attributes() -> Iterator[Mutant]:
-    """Definers turned invoker and the other way round, search paths unset, guards and triggers gone."""
-    for function, arguments in signatures().items():
-        name = f"ehg_tasks.{function}({arguments})"
-        yield Mutant(
-            f"{name} turned invoker",
-            # The service role has rights of its own on the table.
-            f"{CALL} {FUNCTIONS}::test_definers_stand_in_the_engine_alone",
-            f"alter function {name} security invoker",
-        )
-        yield Mutant(
-            f"search_path of {name} unset",
-            f"{FUNCTIONS}::test_every_search_path_is_fixed",
-            f"alter function {name} reset search_path",
-        )
-        yield Mutant(
-            f"public.{function} turned definer",
-            f"{FUNCTIONS}::test_definers_stand_in_the_engine_alone",
-            f"alter function public.{function}({arguments}) security definer",
-        )
     yield Mutant(
         "search_path of the engine without pg_temp at its end",
         "reliability/test_poison.py::test_a_caller_s_temporary_objects_are_not_those_of_the_engine",
-        "alter function ehg_tasks.create_task_contracts(jsonb) set search_path = ''",
+        "alter function ehg_tasks.create_task_contracts set search_path = ''",
     )
-    yield Mutant(
-        "read_task_contract turned definer",
-        CALL,
-        "alter function public.read_task_contract(uuid) security definer",
-    )
-    yield Mutant(
-        "task_contract_stats counts with its owner's rights",
-        RELATION,
-        "alter view public.task_contract_stats set (security_invoker = false)",
-    )
-    for guard in ("guard_anon_rows", "guard_anon_sizes"):
-        yield Mutant(
-            f"ehg_tasks.{guard} turned invoker",
-            f"{FUNCTIONS}::test_definers_stand_in_the_engine_alone",
-            f"alter function ehg_tasks.{guard}() security invoker",
-        )
-    yield Mutant(
-        "guard on the number of rows dropped",
-        RELATION,
-        f"drop trigger trg_task_contracts_anon_rows on {TABLE}",
-    )
-    yield Mutant(
-        "guard on sizes dropped",
-        "access/test_guards.py",
-        f"drop trigger trg_task_contracts_anon_sizes on {TABLE}",
-    )
-    yield Mutant(
-        "guard on sizes for inserts alone",
-        "access/test_guards.py",
-        f"""create or replace trigger trg_task_contracts_anon_sizes before insert on {TABLE}
-            for each row when (current_user = 'anon') execute function ehg_tasks.guard_anon_sizes()""",
-    )
-    yield Mutant(
-        "trigger of updated_at dropped",
-        "lifecycle/test_trigger.py",
-        f"drop trigger trg_task_contracts_updated on {TABLE}",
-    )
-    yield Mutant(
-        "trigger of updated_at disabled",
-        "lifecycle/test_trigger.py",
-        f"alter table {TABLE} disable trigger trg_task_contracts_updated",
-    )
-    yield Mutant(
-        "claim-order index dropped",
-        f"{SPEC}::test_indexes",
-        "drop index public.idx_task_contracts_claim_order",
-    )
+
+
+def others() -> Iterator[Mutant]:
+    """The engine's schema, the view, triggers and the added index."""
+    for sql, test in {
+        "revoke usage on schema ehg_tasks from anon": CALLS,
+        "grant usage on schema ehg_tasks to public": GRANTS,
+        "alter view public.task_contract_stats set (security_invoker = false)": RELATIONS,
+        f"drop trigger trg_task_contracts_anon_rows on {TABLE}": RELATIONS,
+        f"drop trigger trg_task_contracts_anon_sizes on {TABLE}": "access/test_guards.py",
+        f"create or replace trigger trg_task_contracts_anon_sizes before insert on {TABLE}"
+        " for each row when (current_user = 'anon') execute function ehg_tasks.guard_anon_sizes()": (
+            "access/test_guards.py"
+        ),
+        f"drop trigger trg_task_contracts_updated on {TABLE}": "lifecycle/test_trigger.py",
+        f"alter table {TABLE} disable trigger trg_task_contracts_updated": "lifecycle/test_trigger.py",
+        "drop index public.idx_task_contracts_claim_order": (
+            "access/test_specification.py::test_the_indexes_are_as_specified"
+        ),
+    }.items():
+        yield Mutant(sql, test, sql)

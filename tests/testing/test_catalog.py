@@ -1,4 +1,4 @@
-"""The completeness check: what it reads from the catalog, and what it says."""
+"""The completeness check: what it reads from the catalog, and what it reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COVERED = [
 
 @pytest.fixture
 def notes(databases: Databases) -> Iterator[Connection]:
-    """A database of the package's migrations and a table of a user's own."""
+    """A database with the package's migrations and a table of the user's own."""
     name = databases.migrated()
     with databases.connect(name) as connection:
         connection.execute(NOTES)
@@ -36,12 +36,7 @@ def notes(databases: Databases) -> Iterator[Connection]:
     databases.drop(name)
 
 
-def test_packaged_is_what_the_migrations_make(databases: Databases) -> None:
-    with databases.connect(databases.migrated()) as connection:
-        assert catalog.items(connection, ("public", "ehg_tasks")) == sorted(catalog.packaged())
-
-
-def test_a_complete_list(notes: Connection) -> None:
+def test_a_complete_list_has_no_gaps(notes: Connection) -> None:
     assert not uncovered(notes, COVERED)
     assert not uncovered(notes, COVERED, ("public", "ehg_tasks"))
     assert_covered(notes, COVERED)
@@ -49,12 +44,12 @@ def test_a_complete_list(notes: Connection) -> None:
 
 
 @pytest.mark.parametrize("item", COVERED)
-def test_an_entry_that_was_forgotten(notes: Connection, item: str) -> None:
+def test_a_forgotten_entry_is_missing(notes: Connection, item: str) -> None:
     gaps = uncovered(notes, [entry for entry in COVERED if entry != item])
     assert (gaps.missing, gaps.unknown) == ((item,), ())
 
 
-# One change to the database, and the items that it makes.
+# A change of the database, and the items that it adds.
 CHANGES = [
     (
         'create policy "Of ""two"" words" on public.notes for insert with check (true)',
@@ -102,7 +97,7 @@ CHANGES = [
         ['trigger public.notes "stamp"'],
     ),
     ("grant create on schema public to anon", ["schema public anon CREATE"]),
-    # Not of the API roles, not of this schema, or not there for anybody.
+    # Not for the API roles, not in this schema, or open to nobody.
     ("create function public.f() returns int return 1; revoke execute on function public.f from public", []),
     ("grant insert on public.notes to authenticator", []),
     ("create schema other; create table other.t ()", []),
@@ -116,7 +111,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "items"), CHANGES, ids=[change[:60] for change, _ in CHANGES])
-def test_every_addition_is_seen(notes: Connection, change: str, items: list[str]) -> None:
+def test_an_addition_is_reported(notes: Connection, change: str, items: list[str]) -> None:
     notes.execute(change.encode())
     gaps = uncovered(notes, COVERED)
     assert (gaps.missing, gaps.unknown) == (tuple(items), ())
@@ -140,13 +135,15 @@ def test_every_addition_is_seen(notes: Connection, change: str, items: list[str]
         ("drop table public.notes", [], COVERED),
     ],
 )
-def test_every_loss_is_seen(notes: Connection, change: str, missing: list[str], unknown: list[str]) -> None:
+def test_a_removal_is_reported(
+    notes: Connection, change: str, missing: list[str], unknown: list[str]
+) -> None:
     notes.execute(change.encode())
     gaps = uncovered(notes, COVERED)
     assert (gaps.missing, gaps.unknown) == (tuple(missing), tuple(unknown))
 
 
-def test_the_hardened_profile_needs_no_other_list(notes: Connection) -> None:
+def test_the_same_list_covers_the_hardened_profile(notes: Connection) -> None:
     from ehg_tasks import migrations
 
     [hardened] = [file for file in migrations.optional() if file.name == "hardened.sql"]
@@ -154,22 +151,22 @@ def test_the_hardened_profile_needs_no_other_list(notes: Connection) -> None:
     assert_covered(notes, COVERED)
 
 
-def test_a_schema_of_ones_own(notes: Connection) -> None:
+def test_another_schema_is_checked(notes: Connection) -> None:
     notes.execute("create schema desk; grant usage on schema desk to anon; create table desk.t ()")
     assert uncovered(notes, [], ("desk",)).missing == ("no rls desk.t", "schema desk anon USAGE")
 
 
-def test_a_schema_that_is_not_there(notes: Connection) -> None:
-    with pytest.raises(ValueError, match="there is no schema dusk"):
+def test_an_unknown_schema_is_refused(notes: Connection) -> None:
+    with pytest.raises(ValueError, match="no such schema: dusk"):
         uncovered(notes, COVERED, ("public", "dusk"))
 
 
-def test_everything_asked_for(notes: Connection) -> None:
+def test_the_packaged_items_are_reported_on_request(notes: Connection) -> None:
     gaps = uncovered(notes, COVERED, ("public", "ehg_tasks"), known=())
     assert set(gaps.missing) == catalog.packaged()
 
 
-def test_the_message_tells_what_to_write(notes: Connection) -> None:
+def test_the_message_has_the_lines_to_write(notes: Connection) -> None:
     listed = [
         COVERED[0],
         'policy public.notes "Everybody red"',
@@ -179,15 +176,15 @@ def test_the_message_tells_what_to_write(notes: Connection) -> None:
     with pytest.raises(AssertionError) as raised:
         assert_covered(notes, listed)
     assert str(raised.value).splitlines() == [
-        "Nothing in the list covers these. Test each of them, then add its line:",
+        "The list does not cover these. Test each of them, then add its line:",
         """    'policy public.notes "Everybody reads"',""",
-        "These entries name nothing that is in the database. Correct or remove them:",
-        """    'policy public.notes "Everybody red"',  # or is it 'policy public.notes "Everybody reads"'?""",
+        "These entries match nothing in the database. Correct or remove them:",
+        """    'policy public.notes "Everybody red"',  # perhaps 'policy public.notes "Everybody reads"'?""",
         "    'grant public.gone anon SELECT',",
     ]
 
 
-def test_the_connection_stays_as_it_was(notes: Connection) -> None:
+def test_the_connection_is_left_unchanged(notes: Connection) -> None:
     before = notes.execute("show search_path").fetchone()
     uncovered(notes, COVERED)
     assert notes.execute("show search_path").fetchone() == before

@@ -1,0 +1,33 @@
+"""The states of the database in which the matrix is tested, and what is expected in each."""
+
+from __future__ import annotations
+
+from ehg_tasks import migrations
+from tests.access import matrix
+from tests.access.matrix import Relations
+
+
+def _with(base: Relations, differing: Relations) -> Relations:
+    return base | {relation: base[relation] | outcomes for relation, outcomes in differing.items()}
+
+
+HARDEN = next(path for path in migrations.optional() if path.stem == "hardened").read_text()
+# The migration of the table brings the specified profile back.
+RESTORE = next(path for path in migrations.migrations() if "agent_task_contracts" in path.stem).read_text()
+GRANT_EVERYTHING = """
+    grant usage on schema ehg_tasks to anon, authenticated, service_role;
+    grant all on all tables in schema public, ehg_tasks to anon, authenticated, service_role;
+"""
+
+# Name -> SQL that brings the database into this state, and the outcomes in it.
+PROFILES: dict[str, tuple[str, Relations]] = {
+    "specified": ("", matrix.SPECIFIED),
+    "hardened": (HARDEN, _with(matrix.SPECIFIED, matrix.HARDENED)),
+}
+PROFILES_AND_RLS_ALONE = PROFILES | {
+    "specified, RLS alone": (GRANT_EVERYTHING, matrix.RLS_ALONE),
+    "hardened, RLS alone": (
+        HARDEN + GRANT_EVERYTHING,
+        _with(matrix.RLS_ALONE, matrix.HARDENED_RLS_ALONE),
+    ),
+}
