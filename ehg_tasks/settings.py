@@ -101,32 +101,25 @@ class Connection:
     timeout: float
     retries: int
 
-    @classmethod
-    def of(
-        cls,
-        client: str,
-        kind: KeyKind,
-        settings: Settings | None,
-        url: str | None,
-        key: str | None,
-        timeout: float,
-        retries: int,
-    ) -> Self:
-        """The connection of a client, by the name of its class, that works with keys of one kind.
 
-        Raises:
-            SettingsError: the URL or the key is missing, malformed, or of another kind.
-        """
-        if settings is not None:
-            if url is not None or key is not None:
-                raise SettingsError(f"{client} takes settings, or url and key, but not both")
-            url = settings.url
-            key = settings.key("secret" if kind == "secret" else "publishable").get_secret_value()
-        if url is None or key is None:
-            hint = f"Pass Settings, or url and key, or use {client}.from_env()."
-            raise SettingsError(f"{client} needs {'a URL' if url is None else 'a key'}", hint=hint)
-        check_key(key, kind, client)
-        return cls(check_url(url), key, timeout, retries)
+def url_and_key(
+    settings: Settings | None, url: str | None, key: str | None, kind: KeyKind, client: str
+) -> tuple[str, str]:
+    """The URL and the key for a client (the name of a class) that works with keys of one kind.
+
+    Raises:
+        SettingsError: the URL or the key is missing, malformed, or of another kind.
+    """
+    if settings is not None:
+        if url is not None or key is not None:
+            raise SettingsError(f"{client} takes settings, or url and key, but not both")
+        url = settings.url
+        key = settings.key("secret" if kind == "secret" else "publishable").get_secret_value()
+    if url is None or key is None:
+        hint = f"Pass Settings, or url and key, or use {client}.from_env()."
+        raise SettingsError(f"{client} needs {'a URL' if url is None else 'a key'}", hint=hint)
+    check_key(key, kind, client)
+    return check_url(url), key
 
 
 def variable(*names: str, dotenv: bool = True) -> str | None:

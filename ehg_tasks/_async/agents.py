@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID, uuid4
 
-from ehg_tasks import answers
 from ehg_tasks._async.base import AsyncBase
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.models import (
@@ -157,8 +156,9 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
     async def outcome(self, contract_id: UUID | str) -> Outcome:
         """The status and result of a contract so far. Raises ContractNotFound."""
         contract_id = uuid_text("contract_id", contract_id)
-        data = await self._data("task_contract_outcomes", contract_ids=[contract_id])
-        return answers.contract(Outcome, contract_id, data)
+        return await self._rpc_contract(
+            "task_contract_outcomes", Outcome, contract_id, contract_ids=[contract_id]
+        )
 
     async def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
         """The outcomes of contracts, in the order given and each once; unknown ids are left out."""

@@ -80,8 +80,9 @@ class AsyncReaderMethods(AsyncBase):
 
     async def read(self, contract_id: UUID | str) -> ContractView:
         """A contract with previews of its inputs. Raises ContractNotFound."""
-        data = await self._data("read_task_contract", contract_id=contract_id)
-        return answers.contract(ContractView, contract_id, data)
+        return await self._rpc_contract(
+            "read_task_contract", ContractView, contract_id, contract_id=contract_id
+        )
 
     async def stats(self) -> builtins.list[ContractStats]:
         """Figures for every target agent and status, in that order. Every 1000 rows are a new query."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID, uuid4
 
-from ehg_tasks import answers
 from ehg_tasks._sync.base import SyncBase
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.models import (
@@ -158,8 +157,7 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
     def outcome(self, contract_id: UUID | str) -> Outcome:
         """The status and result of a contract so far. Raises ContractNotFound."""
         contract_id = uuid_text("contract_id", contract_id)
-        data = self._data("task_contract_outcomes", contract_ids=[contract_id])
-        return answers.contract(Outcome, contract_id, data)
+        return self._rpc_contract("task_contract_outcomes", Outcome, contract_id, contract_ids=[contract_id])
 
     def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
         """The outcomes of contracts, in the order given and each once; unknown ids are left out."""

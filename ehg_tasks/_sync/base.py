@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
+from uuid import UUID
 
 import httpx
 from supabase import Client, ClientOptions
@@ -13,7 +14,7 @@ from ehg_tasks import answers
 from ehg_tasks._sync.runtime import Action, sleep
 from ehg_tasks.answers import Model
 from ehg_tasks.errors import TaskContractError, from_response, translate
-from ehg_tasks.settings import Connection, KeyKind, Settings
+from ehg_tasks.settings import Connection, KeyKind, Settings, url_and_key
 from ehg_tasks.values import parameters
 from ehg_tasks.waiting import Backoff
 
@@ -61,14 +62,13 @@ class SyncBase:
         timeout: float = 10.0,
         retries: int = 3,
     ) -> None:
-        self.connection = Connection.of(
-            type(self).__name__, self._key_kind, settings, url, key, timeout, retries
-        )
+        url, key = url_and_key(settings, url, key, self._key_kind, type(self).__name__)
+        self.connection = Connection(url, key, timeout, retries)
         # No redirects: the keys go to this project and nowhere else.
         self._http = httpx.Client(
             timeout=timeout, follow_redirects=False, event_hooks={"response": [_raise_for_status]}
         )
-        self._api = Client(self.connection.url, self.connection.key, self._options())
+        self._api = Client(url, key, self._options())
 
     def _options(self) -> ClientOptions:
         return ClientOptions(
@@ -113,15 +113,21 @@ class SyncBase:
             retries -= 1
             sleep(backoff.next())
 
-    def _data(self, function: str, **values: Any) -> Any:
+    def _data(self, function: str, /, **values: Any) -> Any:
         """Call a database function. A value of None leaves its parameter out."""
         given = parameters(**values)
         return (self._send(lambda: self._api.rpc(function, given).execute())).data
 
-    def _rpc(self, function: str, model: type[Model], **values: Any) -> Model:
+    def _rpc(self, function: str, model: type[Model], /, **values: Any) -> Model:
         """Call a database function that returns one row."""
         return answers.row(model, self._data(function, **values))
 
-    def _rpc_rows(self, function: str, model: type[Model], **values: Any) -> list[Model]:
+    def _rpc_rows(self, function: str, model: type[Model], /, **values: Any) -> list[Model]:
         """Call a database function that returns any number of rows."""
         return answers.rows(model, self._data(function, **values))
+
+    def _rpc_contract(
+        self, function: str, model: type[Model], contract_id: UUID | str, /, **values: Any
+    ) -> Model:
+        """Call a database function that returns one contract's row, or none if there is no such contract."""
+        return answers.contract(model, contract_id, self._data(function, **values))

@@ -81,8 +81,7 @@ class SyncReaderMethods(SyncBase):
 
     def read(self, contract_id: UUID | str) -> ContractView:
         """A contract with previews of its inputs. Raises ContractNotFound."""
-        data = self._data("read_task_contract", contract_id=contract_id)
-        return answers.contract(ContractView, contract_id, data)
+        return self._rpc_contract("read_task_contract", ContractView, contract_id, contract_id=contract_id)
 
     def stats(self) -> builtins.list[ContractStats]:
         """Figures for every target agent and status, in that order. Every 1000 rows are a new query."""

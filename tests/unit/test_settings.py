@@ -10,7 +10,16 @@ import pytest
 from pydantic import SecretStr
 
 from ehg_tasks.errors import SettingsError
-from ehg_tasks.settings import Connection, KeyKind, Settings, check_key, check_url, is_loopback, key_kind
+from ehg_tasks.settings import (
+    Connection,
+    KeyKind,
+    Settings,
+    check_key,
+    check_url,
+    is_loopback,
+    key_kind,
+    url_and_key,
+)
 
 URL = "https://abcdefgh.supabase.co"
 PUBLISHABLE, SECRET = "sb_publishable_PUBLIC123", "sb_secret_HIDDEN456"
@@ -94,7 +103,8 @@ def test_a_missing_variable_is_named() -> None:
 
 def test_keys_are_not_printed() -> None:
     settings = Settings(url=URL, publishable_key=SecretStr(PUBLISHABLE), secret_key=SecretStr(SECRET))
-    for text in (repr(settings), str(settings)):
+    connection = Connection(URL, PUBLISHABLE, timeout=10.0, retries=3)
+    for text in (repr(settings), str(settings), repr(connection)):
         assert "PUBLIC123" not in text
         assert "HIDDEN456" not in text
 
@@ -173,15 +183,13 @@ def test_loopback_addresses() -> None:
     assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "localhost.com", "notlocalhost"]))
 
 
-def connection(settings: Settings | None, url: str | None, key: str | None) -> Connection:
-    return Connection.of("AgentTasks", "publishable", settings, url, key, 10.0, 3)
+def for_an_agent(settings: Settings | None, url: str | None, key: str | None) -> tuple[str, str]:
+    return url_and_key(settings, url, key, "publishable", "AgentTasks")
 
 
 def test_a_client_takes_settings_or_url_and_key() -> None:
     settings = Settings(url=f"{URL}/", publishable_key=SecretStr(PUBLISHABLE))
-    for given in (connection(settings, None, None), connection(None, URL, PUBLISHABLE)):
-        assert given == Connection(URL, PUBLISHABLE, 10.0, 3)
-        assert "PUBLIC123" not in repr(given)
+    assert for_an_agent(settings, None, None) == for_an_agent(None, URL, PUBLISHABLE) == (URL, PUBLISHABLE)
 
 
 @pytest.mark.parametrize(
@@ -202,5 +210,5 @@ def test_a_client_refuses_anything_else(
     settings: Settings | None, url: str | None, key: str | None, why: str
 ) -> None:
     with pytest.raises(SettingsError, match=why) as raised:
-        connection(settings, url, key)
+        for_an_agent(settings, url, key)
     assert "HIDDEN456" not in str(raised.value)
