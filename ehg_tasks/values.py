@@ -47,7 +47,12 @@ def storable(name: str, value: Any) -> Any:
         return str(value)
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text.encode()  # refuses half of a surrogate pair
+        text.encode()
+    except UnicodeEncodeError as error:
+        surrogate = ascii(error.object[error.start])
+        raise BadArgument(
+            f"{name} is not valid Unicode: it contains the lone surrogate {surrogate}"
+        ) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise BadArgument(f"{name} is not JSON: {error}") from None
     if _NUL.search(text):

@@ -65,7 +65,7 @@ def deep() -> list[Any]:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), [float("-inf")], b"x", {1}, {"a": object()}, {(1,): 2}, "\ud800", 10**5000,
+    [float("nan"), float("inf"), [float("-inf")], b"x", {1}, {"a": object()}, {(1,): 2}, 10**5000,
      datetime.now(UTC), "\0", ["a\0b"], {"\0": 1}, "\\\0", circular(), deep()],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -73,6 +73,14 @@ def test_values_that_postgres_cannot_store_are_refused(value: Any) -> None:
     with pytest.raises(BadArgument, match=r"^output (is not JSON|contains a NUL)") as raised:
         storable("output", value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["\udcff", ["file \udcff"], {"\udcff": 1}], ids=ascii)
+def test_text_that_is_not_valid_unicode_is_refused(value: Any) -> None:
+    """Python reads a file name that is not UTF-8 as such text."""
+    with pytest.raises(BadArgument) as raised:
+        storable("output", value)
+    assert str(raised.value) == r"output is not valid Unicode: it contains the lone surrogate '\udcff'"
 
 
 def test_a_time_needs_a_time_zone() -> None:
