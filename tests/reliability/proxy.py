@@ -1,4 +1,4 @@
-"""A proxy in front of the project that loses answers, requests, or itself, when told to."""
+"""An HTTP proxy in front of the project that can lose requests and answers, and go down."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 Fault = Literal["answer", "request"] | None
-"""What is lost: the answer (the server has acted), the request (it has not), or nothing."""
+"""What the proxy loses: the answer (the server has acted), the request (it has not), or nothing."""
 
 
 class Proxy:
-    """Passes requests on to a project over HTTP.
+    """Forwards calls of database functions to a project.
 
     Attributes:
-        fault: asked for every request, by the name of the function that it calls.
-        answered: called with that name when the server has answered, before the answer goes on.
+        fault: called with the name of the function for each request; returns what to lose.
+        answered: called with that name when the server has answered, before the answer is forwarded.
         calls: the names of the functions called so far.
     """
 
@@ -38,21 +38,21 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.go()
+        self.go_down()
 
-    def go(self) -> None:
-        """Stop listening; connections are refused from now on."""
+    def go_down(self) -> None:
+        """Stop listening, so that connections are refused."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
-    def come_back(self) -> None:
-        """Listen again, at the same address."""
+    def come_up(self) -> None:
+        """Listen again at the same address."""
         self._server = _server(self, self.port)
         self.__enter__()
 
-    def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
-        """The project's answer: status, content type, body."""
+    def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
+        """Return the project's answer: status, content type, body."""
         assert self._target.hostname is not None
         upstream = HTTPConnection(self._target.hostname, self._target.port, timeout=60)
         try:
@@ -74,7 +74,7 @@ def _server(proxy: Proxy, port: int) -> ThreadingHTTPServer:
                 headers = {
                     name: value for name, value in self.headers.items() if name.lower() != "connection"
                 }
-                status, kind, answer = proxy.pass_on("POST", self.path, headers, body)
+                status, kind, answer = proxy.forward("POST", self.path, headers, body)
                 proxy.answered(function)
             self.close_connection = True
             if fault is not None:
@@ -91,7 +91,7 @@ def _server(proxy: Proxy, port: int) -> ThreadingHTTPServer:
             try:
                 super().finish()
             except OSError:
-                return  # we cut the connection, or the client has gone
+                return  # the proxy or the client closed the connection
 
         def log_message(self, *_: object) -> None:
             return
@@ -101,6 +101,6 @@ def _server(proxy: Proxy, port: int) -> ThreadingHTTPServer:
         allow_reuse_address = True
 
         def handle_error(self, *_: object) -> None:
-            return  # the client has gone
+            return  # the client closed the connection
 
     return Server(("127.0.0.1", port), Handler)

@@ -1,4 +1,4 @@
-"""Workers behind a network that loses requests and answers: nothing is lost, and nothing is done twice."""
+"""Workers on a network that loses requests and answers: every contract is worked on and recorded once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from psycopg import Connection
 
 from ehg_tasks import AgentTasks, FinalFailure, Task, Worker, WorkerCounters
 from ehg_tasks.worker import tasks
 from tests.conftest import Project
 from tests.lifecycle.helpers import contract, leases
+from tests.reliability.helpers import Database, create_contracts, start_in_thread, statuses, wait_until
 from tests.reliability.proxy import Fault, Proxy
-from tests.reliability.test_worker import in_thread, make, until
-
-Database = Connection[Any]
 
 
 @pytest.fixture
@@ -32,12 +29,12 @@ def worker_behind(
     proxy: Proxy, project: Project, handler: Any, *, retries: int = 0, **options: Any
 ) -> Worker:
     client = AgentTasks(url=proxy.url, key=project.publishable_key, retries=retries)
-    client.close()  # the worker has a connection of its own
+    client.close()  # the worker opens a connection of its own
     return Worker(client, "T", handler, **{"until_idle": True, "poll_seconds": 0.05} | options)
 
 
-class Ran:
-    """A handler that counts how often each contract was at work."""
+class CountingHandler:
+    """Counts how often it ran for each contract."""
 
     def __init__(self) -> None:
         self.counts: Counter[UUID] = Counter()
@@ -50,11 +47,11 @@ class Ran:
 
 
 @pytest.mark.parametrize("lost", ["answer", "request"])
-@pytest.mark.parametrize("retries", [0, 1], ids=["the worker repeats", "the client repeats"])
-def test_every_other_message_is_lost(
+@pytest.mark.parametrize("retries", [0, 1], ids=["the worker retries", "the client retries"])
+def test_no_contract_is_lost_or_done_twice_when_every_other_message_is_lost(
     project: Project, agent: AgentTasks, database: Database, proxy: Proxy, lost: Fault, retries: int
 ) -> None:
-    ids = make(agent, 12)
+    ids = create_contracts(agent, 12)
     lock = threading.Lock()
 
     def fault(_: str) -> Fault:
@@ -62,63 +59,62 @@ def test_every_other_message_is_lost(
             return lost if len(proxy.calls) % 2 else None
 
     proxy.fault = fault
-    ran = Ran()
-    worker = worker_behind(proxy, project, ran, retries=retries)
+    handler = CountingHandler()
+    worker = worker_behind(proxy, project, handler, retries=retries)
     worker.run()
     assert worker.counters == WorkerCounters(12, 12, 0, 0, 0, 0, 0)
-    assert ran.counts == dict.fromkeys(ids, 1)
+    assert handler.counts == dict.fromkeys(ids, 1)
     assert {outcome.status for outcome in agent.outcomes(ids)} == {"completed"}
     assert database.execute("select count(*) from agent_artifacts").fetchone() == (12,)
     assert leases(database) == []
 
 
-def losing(proxy: Proxy, function: str, times: int, lost: Fault = "answer") -> None:
-    """Lose what comes of the first so many calls of a function."""
+def lose(proxy: Proxy, function: str, times: int, lost: Fault = "answer") -> None:
+    """Lose the requests or answers of the first `times` calls of a function."""
     left = iter(range(times))
     proxy.fault = lambda name: lost if name == function and next(left, None) is not None else None
 
 
-def test_a_claim_without_an_answer_is_asked_for_again(
+def test_a_claim_call_is_repeated_until_its_answer_arrives(
     project: Project, agent: AgentTasks, database: Database, proxy: Proxy
 ) -> None:
-    ids = make(agent, 3)
-    losing(proxy, "claim_task_contract", 3)
+    ids = create_contracts(agent, 3)
+    lose(proxy, "claim_task_contract", 3)
     handed_out = []
     proxy.answered = lambda _: handed_out.append(len(leases(database)))
-    ran = Ran()
-    worker = worker_behind(proxy, project, ran)
+    handler = CountingHandler()
+    worker = worker_behind(proxy, project, handler)
     worker.run()
     assert handed_out[:4] == [3, 3, 3, 3]
-    assert ran.counts == dict.fromkeys(ids, 1)
-    assert {contract(database, one)["retry_count"] for one in ids} == {0}
+    assert handler.counts == dict.fromkeys(ids, 1)
+    assert {contract(database, contract_id)["retry_count"] for contract_id in ids} == {0}
 
 
-def test_a_lease_counts_from_the_first_call_that_asked_for_it(
+def test_a_lease_is_counted_from_the_first_claim_call_whose_answer_was_lost(
     project: Project, agent: AgentTasks, proxy: Proxy
 ) -> None:
-    """That call's answer was lost, and the server's clock went on."""
-    make(agent, timeout_minutes=1)
-    losing(proxy, "claim_task_contract", 1)
+    create_contracts(agent, timeout_minutes=1)
+    lose(proxy, "claim_task_contract", 1)
     left: list[float] = []
 
     def handler(task: Task) -> None:
         left.append(task.seconds_left)
-        until(lambda: "renew_task_contract" in proxy.calls)
+        wait_until(lambda: "renew_task_contract" in proxy.calls)
 
     worker_behind(proxy, project, handler, poll_seconds=2, renew_every=0.5).run()
-    assert left[0] < 59  # it waited a second or more before it asked again
+    assert left[0] < 59  # the worker waited for a second or more before it repeated the call
 
 
 @pytest.mark.parametrize(
     ("error", "function", "status"),
     [
         (None, "complete_task_contract", "completed"),
-        (ValueError("bad colour"), "fail_task_contract", "pending"),
+        (ValueError("bad color"), "fail_task_contract", "pending"),
         (FinalFailure("not my job"), "fail_task_contract", "failed"),
     ],
     ids=["complete", "retry", "fail"],
 )
-def test_an_outcome_is_told_until_an_answer_comes(
+def test_an_outcome_is_sent_until_its_answer_arrives(
     project: Project,
     agent: AgentTasks,
     database: Database,
@@ -127,8 +123,8 @@ def test_an_outcome_is_told_until_an_answer_comes(
     function: str,
     status: str,
 ) -> None:
-    [contract_id] = make(agent)
-    losing(proxy, function, 2)
+    [contract_id] = create_contracts(agent)
+    lose(proxy, function, 2)
 
     def handler(_: Task) -> dict[str, int]:
         if error is not None:
@@ -149,22 +145,22 @@ def test_an_outcome_is_told_until_an_answer_comes(
     )
 
 
-def test_an_outcome_that_never_arrives_is_given_up_when_a_lease_is_over(
+def test_a_worker_gives_up_an_outcome_that_does_not_arrive_within_the_length_of_a_lease(
     project: Project, agent: AgentTasks, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(agent)
+    create_contracts(agent)
     monkeypatch.setattr(tasks, "lease_length", lambda _: 0.5)  # the shortest lease lasts a minute
-    losing(proxy, "complete_task_contract", 1000, "request")
-    worker = worker_behind(proxy, project, Ran(), renew_every=60)
+    lose(proxy, "complete_task_contract", 1000, "request")
+    worker = worker_behind(proxy, project, CountingHandler(), renew_every=60)
     worker.run()
     assert worker.counters == WorkerCounters(1, 0, 0, 0, 0, 1, 0)
 
 
-def test_a_worker_stops_at_once_though_an_outcome_does_not_arrive(
+def test_a_second_stop_ends_a_worker_whose_outcome_does_not_arrive(
     project: Project, agent: AgentTasks, proxy: Proxy
 ) -> None:
-    make(agent)
-    worker = worker_behind(proxy, project, Ran(), grace_seconds=600, until_idle=False)
+    create_contracts(agent)
+    worker = worker_behind(proxy, project, CountingHandler(), grace_seconds=600, until_idle=False)
 
     def fault(function: str) -> Fault:
         if function != "complete_task_contract":
@@ -179,15 +175,15 @@ def test_a_worker_stops_at_once_though_an_outcome_does_not_arrive(
     assert worker.counters == WorkerCounters(1, 0, 0, 0, 0, 1, 0)
 
 
-def test_a_renewal_that_fails_is_tried_again(
+def test_a_failed_renewal_is_retried(
     project: Project, agent: AgentTasks, database: Database, proxy: Proxy
 ) -> None:
-    make(agent)
-    losing(proxy, "renew_task_contract", 3, "request")
+    create_contracts(agent)
+    lose(proxy, "renew_task_contract", 3, "request")
 
     def handler(_: Task) -> None:
         [lease] = leases(database)
-        until(lambda: leases(database)[0]["expires_at"] > lease["expires_at"])
+        wait_until(lambda: leases(database)[0]["expires_at"] > lease["expires_at"])
         renewals.append(Counter(proxy.calls)["renew_task_contract"])
 
     renewals: list[int] = []
@@ -197,53 +193,53 @@ def test_a_renewal_that_fails_is_tried_again(
     assert worker.counters == WorkerCounters(1, 1, 0, 0, 0, 0, 0)
 
 
-def test_a_worker_waits_for_a_server_that_is_away(
+def test_a_worker_waits_for_a_server_that_is_down(
     project: Project, agent: AgentTasks, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="ehg_tasks.worker")
-    [contract_id] = make(agent)
-    proxy.go()
-    ran = Ran()
-    worker = worker_behind(proxy, project, ran)
-    thread = in_thread(worker)
-    until(lambda: caplog.text.count("cannot claim: cannot reach http://127.0.0.1") >= 2)
-    proxy.come_back()
+    [contract_id] = create_contracts(agent)
+    proxy.go_down()
+    handler = CountingHandler()
+    worker = worker_behind(proxy, project, handler)
+    thread = start_in_thread(worker)
+    wait_until(lambda: caplog.text.count("cannot claim: cannot reach http://127.0.0.1") >= 2)
+    proxy.come_up()
     thread.join(60)
-    assert ran.counts == {contract_id: 1}
+    assert handler.counts == {contract_id: 1}
     assert agent.outcome(contract_id).status == "completed"
 
 
-def test_what_arrives_after_the_stop_is_released(
-    project: Project, agent: AgentTasks, database: Database, proxy: Proxy
+def test_contracts_claimed_while_the_worker_stops_are_released(
+    project: Project, agent: AgentTasks, proxy: Proxy
 ) -> None:
-    ids = make(agent, 2)
-    claimed, go_on = threading.Event(), threading.Event()
+    ids = create_contracts(agent, 2)
+    claimed, resume = threading.Event(), threading.Event()
 
     def hold(function: str) -> None:
         if function == "claim_task_contract":
             claimed.set()
-            assert go_on.wait(60)
+            assert resume.wait(60)
 
     proxy.answered = hold
-    ran = Ran()
-    worker = worker_behind(proxy, project, ran, until_idle=False)
-    thread = in_thread(worker)
+    handler = CountingHandler()
+    worker = worker_behind(proxy, project, handler, until_idle=False)
+    thread = start_in_thread(worker)
     assert claimed.wait(60)
     worker.stop()
-    go_on.set()
+    resume.set()
     thread.join(60)
     assert worker.counters == WorkerCounters(2, 0, 0, 0, 2, 0, 0)
-    assert ran.counts == {}
-    assert [contract(database, one)["status"] for one in ids] == ["pending"] * 2
+    assert handler.counts == {}
+    assert statuses(agent, ids) == ["pending", "pending"]
 
 
-def test_what_a_claim_without_an_answer_holds_is_released(
+def test_a_stopping_worker_releases_what_a_claim_without_an_answer_holds(
     project: Project, agent: AgentTasks, database: Database, proxy: Proxy
 ) -> None:
-    [contract_id] = make(agent)
-    losing(proxy, "claim_task_contract", 1)
-    worker = worker_behind(proxy, project, Ran(), until_idle=False)
-    # While the first answer is on its way, to be lost.
+    [contract_id] = create_contracts(agent)
+    lose(proxy, "claim_task_contract", 1)
+    worker = worker_behind(proxy, project, CountingHandler(), until_idle=False)
+    # The worker is stopped before the first answer, which the proxy then loses.
     proxy.answered = lambda _: worker.stop() if len(proxy.calls) == 1 else None
     worker.run()
     assert (worker.counters.completed, worker.counters.released) == (0, 1)
@@ -251,19 +247,19 @@ def test_what_a_claim_without_an_answer_holds_is_released(
     assert (row["status"], row["retry_count"], leases(database)) == ("pending", 0, [])
 
 
-def test_idle_means_that_nothing_runs_either(project: Project, agent: AgentTasks, proxy: Proxy) -> None:
-    """A handler may still hand work over."""
-    make(agent)
-    claims: list[str] = []
-    proxy.answered = claims.append
-    more: list[UUID] = []
+def test_a_worker_is_not_idle_while_a_handler_runs(project: Project, agent: AgentTasks, proxy: Proxy) -> None:
+    """A running handler may create more contracts."""
+    create_contracts(agent)
+    answered: list[str] = []
+    proxy.answered = answered.append
+    created: list[UUID] = []
 
     def handler(_: Task) -> None:
-        if not more:
-            until(lambda: claims.count("claim_task_contract") == 2)  # the second found nothing
-            more.extend(make(agent))
+        if not created:
+            wait_until(lambda: answered.count("claim_task_contract") == 2)  # the second returned nothing
+            created.extend(create_contracts(agent))
 
     worker = worker_behind(proxy, project, handler)
     worker.run()
     assert worker.counters.completed == 2
-    assert agent.outcome(more[0]).status == "completed"
+    assert agent.outcome(created[0]).status == "completed"

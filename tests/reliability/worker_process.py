@@ -1,10 +1,10 @@
 """A worker as a process of its own: ``python -m tests.reliability.worker_process MODE OPTIONS``.
 
-It tells on standard output what happens, a line each. MODE says what the handler does:
+It prints one line for each event. MODE says what the handler does:
 
     quick      returns its process id
     hold       waits for a line on standard input, or until it is cancelled
-    stubborn   never ends
+    stubborn   never returns
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import asdict
 from ehg_tasks import AgentTasks, Task, Worker
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -28,28 +28,28 @@ def say(text: str) -> None:
 def main(mode: str, options: str) -> None:
     logging.basicConfig(format="log %(message)s", level=logging.INFO, stream=sys.stdout)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    go_on = threading.Event()
+    finish = threading.Event()
 
     def wait_for_a_line() -> None:
         if sys.stdin.readline():
-            go_on.set()
+            finish.set()
 
     def handler(task: Task) -> dict[str, int]:
-        say(f"started {task.id}")
+        print_line(f"started {task.id}")
         while mode == "stubborn":
             time.sleep(1)
-        while mode == "hold" and not go_on.is_set():
+        while mode == "hold" and not finish.is_set():
             if task.wait(0.05):
-                say(f"cancelled {task.id}")
+                print_line(f"cancelled {task.id}")
                 break
         return {"pid": os.getpid()}
 
     threading.Thread(target=wait_for_a_line, daemon=True).start()
     with AgentTasks.from_env() as agent:
         worker = Worker(agent, "T", handler, **json.loads(options))
-    say(f"agent {worker.agent_id}")
+    print_line(f"agent {worker.agent_id}")
     worker.run()
-    say(f"counters {json.dumps(asdict(worker.counters))}")
+    print_line(f"counters {json.dumps(asdict(worker.counters))}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""A worker checks each output against the contract's output_schema before it records it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehg_tasks import AgentTasks, Result, Task
+from ehg_tasks.worker import output_check
+from tests.lifecycle.helpers import contract
+from tests.reliability.helpers import Database, create_contracts, run_worker
+
+OBJECT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+DRAFT_4 = {"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 5, "exclusiveMaximum": True}
+
+
+@pytest.mark.parametrize(
+    ("schema", "output"),
+    [
+        (OBJECT, {"n": 1}),
+        ({}, 5),
+        ({"type": "null"}, None),
+        ({"type": "array"}, (1, 2)),
+        ({"$schema": "https://example.com/unknown", "type": "integer"}, 5),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string", "pattern": "^a"}}}, "abc"),
+        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, {"type": "object"}),
+    ],
+)
+def test_an_output_that_matches_its_schema_completes_the_contract(
+    agent: AgentTasks, schema: Any, output: Any
+) -> None:
+    create_contracts(agent, output_schema=schema)
+    assert run_worker(agent, lambda _: output).completed == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "output", "message"),
+    [
+        (OBJECT, {"n": "x"}, "does not match the contract's output_schema: $.n: 'x' is not of type"),
+        (OBJECT, None, "$: None is not of type 'object'"),
+        (OBJECT, {"n": "x" * 10_000}, "…"),
+        (DRAFT_4, 5, "5 is greater than or equal to the maximum of 5"),
+        ({"$ref": "#"}, 5, "recurses too deeply"),
+        (None, {1, 2}, "the output is not JSON"),
+        (None, float("nan"), "the output is not JSON"),
+        (None, "nul \0", "the output contains a NUL character"),
+        (None, "x" * 1_048_576, "the result is refused: p_output is too large"),
+        (None, Result({}, execution_tokens=-1), "the result is refused"),
+    ],
+)
+def test_an_output_that_cannot_be_accepted_is_retried(
+    agent: AgentTasks, database: Database, schema: Any, output: Any, message: str
+) -> None:
+    assert_refused(agent, database, schema, output, "pending", message)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"exclusiveMaximum": True}, "output_schema is not a valid JSON Schema"),
+        ({"type": "color"}, "output_schema is not a valid JSON Schema: $.type"),
+        ({"$schema": ["x"]}, "output_schema is not a valid JSON Schema"),
+        ({"pattern": "("}, "output_schema"),
+        ({"$ref": "#/missing"}, "output_schema cannot be used"),
+        ({"$ref": "https://example.com/schema.json"}, "output_schema cannot be used"),
+    ],
+)
+def test_a_schema_that_is_not_valid_fails_the_contract_for_good(
+    agent: AgentTasks, database: Database, schema: Any, message: str
+) -> None:
+    assert_refused(agent, database, schema, "a", "failed", message)
+
+
+def assert_refused(
+    agent: AgentTasks, database: Database, schema: Any, output: Any, status: str, message: str
+) -> None:
+    """The attempt fails with a short message of one line, and no artifact is stored."""
+    [contract_id] = create_contracts(agent, output_schema=schema)
+    run_worker(agent, lambda _: output)
+    row = contract(database, contract_id)
+    assert row["status"] == status
+    assert message in row["error_message"]
+    assert "\n" not in row["error_message"]
+    assert len(row["error_message"]) < 1500
+    assert database.execute("select count(*) from agent_artifacts").fetchone() == (0,)
+
+
+def test_a_schema_cannot_refer_to_a_file(agent: AgentTasks, database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text("{}")
+    assert_refused(
+        agent, database, {"$ref": file.as_uri()}, {}, "failed", "output_schema cannot be used: Unresolvable"
+    )
+
+
+def test_a_schema_that_is_not_an_object_fails_the_contract_for_good(
+    agent: AgentTasks, database: Database
+) -> None:
+    """Only a direct write to the table can leave such a schema."""
+    [contract_id] = create_contracts(agent)
+    database.execute("update agent_task_contracts set output_schema = '[1]'")
+    assert run_worker(agent, lambda _: {}).failed == 1
+    assert "output_schema is not a valid JSON Schema" in contract(database, contract_id)["error_message"]
+
+
+def test_a_check_that_takes_too_long_fails_the_attempt_and_the_next_check_works(
+    agent: AgentTasks, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, fast = create_contracts(agent, 2, output_schema={"pattern": "^(a+)+$"})
+    monkeypatch.setattr(output_check, "CHECK_SECONDS", 0.5)
+
+    def handler(task: Task) -> str:
+        if task.id == slow:
+            return "a" * 60 + "b"
+        monkeypatch.undo()
+        return "aaa"
+
+    counters = run_worker(agent, handler, concurrency=1)
+    assert (counters.retried, counters.completed) == (1, 1)
+    assert "takes longer than" in contract(database, slow)["error_message"]
+    assert contract(database, fast)["status"] == "completed"
