@@ -88,6 +88,7 @@ class _OneLine(logging.Formatter):
     """Formats a record as one line, whatever an agent wrote into it."""
 
     def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # a traceback that is already formatted
         return escaped(super().format(record)).replace("\n", " | ")
 
     def formatException(self, ei: object) -> str:  # noqa: ARG002, N802 - the message has it

@@ -24,14 +24,32 @@ def log(
     seconds: float | None = None,
     error: BaseException | None = None,
 ) -> None:
-    """Write a log record that has `contract_id`, `agent`, `attempt` and `seconds`."""
+    """Write a log record that has `contract_id`, `agent`, `attempt` and `seconds`.
+
+    The message becomes one line, and control characters in it are escaped.
+    """
     extra = {
         "contract_id": str(claim.contract_id) if claim else None,
         "agent": agent,
         "attempt": claim.attempt if claim else None,
         "seconds": seconds,
     }
-    logger.log(level, message, extra=extra, exc_info=error)
+    logger.log(level, _printable(" | ".join(message.splitlines())), extra=extra, exc_info=error)
+
+
+def _escape_traceback(record: logging.LogRecord) -> bool:
+    # A traceback quotes the exception's message. Formatters use `exc_text` in its place.
+    if record.exc_info:
+        record.exc_text = _printable(logging.Formatter().formatException(record.exc_info))
+    return True
+
+
+logger.addFilter(_escape_traceback)
+
+
+def _printable(text: str) -> str:
+    """Escape control characters, which come from other agents and which a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager

@@ -131,7 +131,7 @@ class UnprintableError(Exception):
         (asyncio.CancelledError(), "pending", "CancelledError"),
         (UnprintableError(), "pending", "UnprintableError"),
         (ValueError("nul \0"), "pending", "ValueError: nul \ufffd"),
-        (FinalFailure("surrogate \ud800"), "failed", "surrogate ?"),
+        (ValueError("surrogate \ud800"), "pending", "ValueError: surrogate ?"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -61,6 +62,34 @@ def test_each_outcome_is_logged_with_its_contract_and_without_secrets(
     assert tokens
     for secret in (*tokens, project.publishable_key):
         assert secret not in caplog.text
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """The worker's log as a program sees it that has not set up logging."""
+    handler = logging.StreamHandler(io.StringIO())
+    logger = logging.getLogger("ehg_tasks.worker")
+    logger.addHandler(handler)
+    yield handler.stream
+    logger.removeHandler(handler)
+
+
+def test_control_characters_in_an_exception_are_escaped_in_the_log(
+    agent: AgentTasks, log: io.StringIO
+) -> None:
+    """A terminal obeys them, and an exception may quote another agent."""
+    create_contracts(agent)
+
+    def handler(_: Task) -> None:
+        raise ValueError("\x1b[31mred\x1b[0m\r\nnext \x07") from KeyError("\x9b2J")
+
+    run_worker(agent, handler)
+    message, traceback = log.getvalue().split("\n", 1)
+    assert message.endswith(r"failed, to be retried: ValueError: \x1b[31mred\x1b[0m | next \x07")
+    assert "Traceback (most recent call last)" in traceback
+    assert r"ValueError: \x1b[31mred" in traceback
+    assert r"KeyError: '\x9b2J'" in traceback
+    assert all(character.isprintable() or character == "\n" for character in traceback)
 
 
 @pytest.fixture(scope="module")
