@@ -64,8 +64,9 @@ class AsyncReaderMethods(AsyncBase):
         where = pages.conditions(filters)
 
         def execute() -> Any:
-            select = self._api.table(TABLE).select("id", count=CountMethod.exact, head=True)
-            return pages.narrow(select, where).execute()
+            # Not a HEAD request, because its answer would not say what is wrong.
+            select = self._api.table(TABLE).select("id", count=CountMethod.exact)
+            return pages.narrow(select, where).limit(1).execute()
 
         count = (await self._send(execute)).count
         if not isinstance(count, int):
