@@ -1,0 +1,98 @@
+"""`BackendTasks` over HTTP: everything that agents and dashboards do, and maintenance."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from ehg_tasks import (
+    AgentTasks,
+    BackendTasks,
+    BadArgument,
+    ContractNotFound,
+    ContractStatus,
+    IdempotencyConflict,
+    InvalidData,
+    StatusConflict,
+)
+from tests.clients.helpers import WORK, Contracts
+
+
+def test_a_backend_job_does_what_agents_and_dashboards_do(backend: BackendTasks) -> None:
+    created = backend.create(**WORK)
+    [claim] = backend.claim("DESIGN")
+    assert backend.get(created.contract_id).status == "in_progress"
+    backend.complete(claim, output=[1])
+    assert backend.outcome(created.contract_id).output == [1]
+    assert [row.id for row in backend.list(status="completed")] == [created.contract_id]
+
+
+def test_a_backend_job_completes_a_claimed_contract_by_its_id(
+    backend: BackendTasks, agent: AgentTasks
+) -> None:
+    created = backend.create(**WORK)
+    with pytest.raises(StatusConflict, match="is pending"):
+        backend.complete(created.contract_id)
+    [claim] = agent.claim("DESIGN")
+    done = backend.complete(created.contract_id, result_summary="by hand")
+    assert done.status == ContractStatus.COMPLETED
+    with pytest.raises(IdempotencyConflict):
+        agent.complete(claim, result_summary="too late")
+    assert backend.outcome(created.contract_id).result_summary == "by hand"
+
+
+def test_an_update_or_a_deletion_touches_one_contract(backend: BackendTasks, contracts: Contracts) -> None:
+    created, other = backend.create(**WORK), backend.create(**WORK)
+    updated = backend.update(created.contract_id, priority=99, constraints={"a": 1}, sd_id=None)
+    assert (updated.priority, updated.constraints) == (99, {"a": 1})
+    assert backend.get(other.contract_id).priority == 50
+    backend.delete(created.contract_id)
+    assert [row["id"] for row in contracts()] == [other.contract_id]
+    with pytest.raises(ContractNotFound):
+        backend.delete(created.contract_id)
+    with pytest.raises(ContractNotFound):
+        backend.update(created.contract_id, priority=1)
+
+
+def test_a_bad_update_is_refused_and_nothing_changes(backend: BackendTasks, contracts: Contracts) -> None:
+    created = backend.create(**WORK)
+    before = contracts()
+    with pytest.raises(InvalidData) as raised:
+        backend.update(created.contract_id, status="done")
+    assert raised.value.code == "23514"
+    with pytest.raises(BadArgument, match="not a column: color"):
+        backend.update(created.contract_id, color="red")
+    assert contracts() == before
+
+
+def test_cleanup_requeues_an_expired_lease(backend: BackendTasks, database: Connection[Any]) -> None:
+    created = backend.create(**WORK)
+    backend.claim("DESIGN")
+    database.execute("update ehg_tasks.leases set expires_at = now() - interval '1 second'")
+    report = backend.cleanup()
+    assert (report.requeued_count, report.failed_count, report.cancelled_count) == (1, 0, 0)
+    assert backend.get(created.contract_id).status == "pending"
+
+
+def test_cleanup_cancels_nothing_without_a_maximum_wait(backend: BackendTasks, contracts: Contracts) -> None:
+    created = backend.create(**WORK)
+    backend.update(created.contract_id, created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert backend.cleanup(max_wait_minutes=None).cancelled_count == 0
+    assert contracts()[0]["status"] == "pending"
+    assert backend.cleanup().cancelled_count == 1
+    assert contracts()[0]["status"] == "cancelled"
+
+
+def test_prune_deletes_contracts_that_ended_long_ago(backend: BackendTasks, contracts: Contracts) -> None:
+    old, recent = backend.create(**WORK), backend.create(**WORK)
+    backend.update(old.contract_id, status="failed", completed_at=datetime(2026, 1, 1, tzinfo=UTC))
+    backend.cancel(recent.contract_id)
+    assert backend.prune() == 1
+    assert [row["id"] for row in contracts()] == [recent.contract_id]
+
+
+def test_describe_returns_the_live_table(backend: BackendTasks) -> None:
+    assert len(backend.describe()["columns"]) == 28
