@@ -37,8 +37,8 @@ class OutputChecker:
         """Return what is wrong with an output, or None. Schema and output are JSON values."""
         if schema is None or schema is True or schema == {}:
             return None
-        request = json.dumps([schema, output]).encode() + b"\n"
         try:
+            request = json.dumps([schema, output]).encode() + b"\n"
             async with self._turn:
                 # A child may die of a signal that arrives while it starts, so a second try settles it.
                 answer = await self._ask(request) or await self._ask(request)
@@ -46,6 +46,8 @@ class OutputChecker:
             return Failure(
                 f"{UNCHECKED}: the contract's output_schema takes longer than {CHECK_SECONDS:.0f} s"
             )
+        except RecursionError:
+            return Failure(f"{UNCHECKED}: it is nested too deeply")
         except OSError as error:
             return Failure(f"{UNCHECKED}: {error}", error=error)
         if not answer:
@@ -82,8 +84,6 @@ class OutputChecker:
                     await child.stdin.drain()
                 answer = await child.stdout.readline()
         finally:
-            if (
-                not answer
-            ):  # it died, was too slow or is not wanted any more: the next check starts a new child
+            if not answer:  # it died or was too slow, or the worker stops: the next check starts a new one
                 await self.close()
         return answer

@@ -57,10 +57,8 @@ def cut(text: str) -> str:
 
 def main() -> None:
     """Answer until standard input ends, as it does when the worker ends."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # meant for the worker, but sent to its whole process group
+    # These are meant for the worker, but are sent to its whole process group.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     for line in sys.stdin.buffer:
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +106,31 @@ def test_a_schema_that_is_not_an_object_fails_the_contract_for_good(
     database.execute("update agent_task_contracts set output_schema = '[1]'")
     assert run_worker(agent, lambda _: {}).failed == 1
     assert "output_schema is not a valid JSON Schema" in contract(database, contract_id)["error_message"]
+
+
+def test_an_output_that_is_nested_too_deeply_to_check_fails_the_attempt(
+    agent: AgentTasks, database: Database
+) -> None:
+    """Python's limit leaves the handler's thread a few levels more than the worker's event loop."""
+    [contract_id] = create_contracts(agent, output_schema={"type": "array"})
+
+    def handler(_: Task) -> Any:
+        levels = sys.getrecursionlimit()
+        while True:
+            with suppress(RecursionError):
+                json.dumps(nested(levels))
+                return nested(levels - 20)  # the worker reads it from a few calls deeper
+            levels -= 1
+
+    assert run_worker(agent, handler).retried == 1
+    assert "nested" in contract(database, contract_id)["error_message"]
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def test_a_check_that_takes_too_long_fails_the_attempt_and_the_next_check_works(
