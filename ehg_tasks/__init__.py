@@ -5,7 +5,8 @@
         for claim in agent.claim("DESIGN"):
             agent.complete(claim, output={"page": "..."})
 
-`AgentTasks`, `DashboardTasks` and `BackendTasks` are the three roles; each has an `Async…` counterpart.
+`AgentTasks`, `DashboardTasks` and `BackendTasks` are the three roles; each has an async version, such as
+`AsyncAgentTasks`.
 """
 
 from __future__ import annotations

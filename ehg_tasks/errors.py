@@ -2,7 +2,7 @@
 
     TaskContractError
     ├── SettingsError          the URL or a key is missing, malformed, or of the wrong kind
-    ├── LocalStackError        the embedded Supabase cannot do what it was told to
+    ├── LocalStackError        an operation on the embedded Supabase failed
     ├── ContractNotFound       TC001  there is no such contract
     ├── ClaimLost              TC002  the lease expired, the claim was given back, or there was no token
     ├── StatusConflict         TC003  the contract's status does not allow this
@@ -77,7 +77,7 @@ class SettingsError(TaskContractError):
 
 
 class LocalStackError(TaskContractError):
-    """The embedded Supabase cannot do what it was told to."""
+    """An operation on the embedded Supabase failed."""
 
 
 class ContractNotFound(TaskContractError):

@@ -1,4 +1,4 @@
-"""What a caller says about a new contract, checked before it is sent."""
+"""A new contract, checked before it is sent."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ STATS = "task_contract_stats"
 
 
 class ContractFilters(TypedDict, total=False):
-    """Which contracts to list or count. None, like leaving a filter out, matches every contract."""
+    """Which contracts to list or count. A filter that is None or left out matches every contract."""
 
     status: ContractStatus | str | None
     target_agent: str | None
@@ -78,8 +78,7 @@ def narrow(select: Select, where: Iterable[Condition]) -> Select:
 class Page:
     """One request of a list, starting after the last row seen (keyset paging).
 
-    The API cuts long answers without notice, and the server chooses where. So only an empty page
-    ends the list.
+    The server may cut an answer short without notice, so only an empty page ends the list.
     """
 
     where: tuple[Condition, ...]
@@ -94,7 +93,7 @@ class Page:
         if self.after is not None:
             operator = "lt" if self.newest_first else "gt"
             created_at, contract_id = self.after
-            # The first condition lets Postgres use an index, the second decides among equal times.
+            # The first condition lets Postgres use an index; the second decides among equal times.
             query = query.filter("created_at", f"{operator}e", created_at)
             query = query.or_(f'created_at.{operator}."{created_at}",id.{operator}.{contract_id}')
         query = query.order("created_at", desc=self.newest_first).order("id", desc=self.newest_first)

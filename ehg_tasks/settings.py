@@ -1,4 +1,4 @@
-"""Where the project is and which keys open it: from the environment or a `.env` file."""
+"""The URL and the keys of a project, from the environment or a `.env` file."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def check_key(key: str, expected: KeyKind, client: str) -> None:
     names = KEY_NAMES.get(expected)
     hint = f"Use the project's {expected} key ({names[0]})." if names else "Sign in and use the access token."
     if kind == "secret":
-        hint += " A secret key opens everything: keep it out of agents and browsers."
+        hint += " A secret key gives full access: keep it out of agents and browsers."
     raise SettingsError(f"{client} needs a {_noun(expected)}, but was given {given}", hint=hint)
 
 

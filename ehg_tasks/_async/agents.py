@@ -1,4 +1,4 @@
-"""Agents: hand work over, claim it and finish it, with the publishable key."""
+"""Agents: create, claim and finish contracts, with the publishable key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what a result is rec
 
 
 def _new(contract: NewContract) -> dict[str, Any]:
-    """The fields that were given, with a new id where none was, so that the call can be repeated."""
+    """The given fields, with a new id if there is none, so that the call can be retried."""
     fields = contract.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     return {"contract_id": str(uuid4())} | fields
 
@@ -37,14 +37,14 @@ def _proof(claim: ClaimHandle) -> dict[str, Any]:
 
 
 class AsyncAgentMethods(AsyncBase, Generic[Proof]):
-    """What agents do, and backend jobs too."""
+    """What agents and backend jobs have in common."""
 
     @overload
     async def create(self, contract: NewContract, /) -> CreatedContract: ...
     @overload
     async def create(self, /, **fields: Unpack[NewContractFields]) -> CreatedContract: ...
     async def create(self, contract: NewContract | None = None, /, **fields: Any) -> CreatedContract:
-        """Hand work over: a `NewContract`, or its fields as keywords.
+        """Create a contract from a `NewContract`, or from its fields as keywords.
 
         Raises:
             BadArgument, TooLarge: a field is not as `NewContract` describes it.
@@ -57,7 +57,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         return await self._rpc("create_task_contract", CreatedContract, **_new(new))
 
     async def create_many(self, contracts: Iterable[NewContract], /) -> list[CreatedContract]:
-        """Hand over up to 1000 contracts in one call, all or none."""
+        """Create up to 1000 contracts in one call, all or none."""
         new = [_new(contract) for contract in contracts]
         return await self._rpc_rows("create_task_contracts", CreatedContract, contracts=new)
 
@@ -146,7 +146,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         )
 
     async def release(self, claim: ClaimHandle) -> StatusChange:
-        """Give a claim back unworked, without spending a retry. Raises ClaimLost, StatusConflict."""
+        """Give a claim back without spending a retry. Raises ClaimLost, StatusConflict."""
         return await self._rpc("release_task_contract", StatusChange, **_proof(claim))
 
     async def cancel(self, contract_id: UUID | str, reason: str | None = None) -> StatusChange:
@@ -154,14 +154,14 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         return await self._rpc("cancel_task_contract", StatusChange, contract_id=contract_id, reason=reason)
 
     async def outcome(self, contract_id: UUID | str) -> Outcome:
-        """The status and result of a contract so far. Raises ContractNotFound."""
+        """Return the status and result of a contract so far. Raises ContractNotFound."""
         contract_id = uuid_text("contract_id", contract_id)
         return await self._rpc_contract(
             "task_contract_outcomes", Outcome, contract_id, contract_ids=[contract_id]
         )
 
     async def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
-        """The outcomes of contracts, in the order given and each once; unknown ids are left out."""
+        """Return the outcomes of contracts in the given order, each once; unknown ids are left out."""
         ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
         outcomes: list[Outcome] = []
         for start in range(0, len(ids), IDS_PER_CALL):
@@ -170,7 +170,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         return outcomes
 
     async def inputs(self, claim: ClaimHandle) -> list[InputArtifact]:
-        """The input artifacts of a claimed contract, whole. Raises ClaimLost, StatusConflict."""
+        """Return the input artifacts of a claimed contract, in full. Raises ClaimLost, StatusConflict."""
         return await self._rpc_rows("task_contract_inputs", InputArtifact, **_proof(claim))
 
 

@@ -49,21 +49,21 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
     async def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
         """End attempts whose lease has expired, and cancel what waited longer than `max_wait_minutes`.
 
-        None for `max_wait_minutes` cancels nothing. At most `limit` contracts of each kind a call:
-        repeat it until the counts are zero.
+        None for `max_wait_minutes` cancels nothing. Each call ends or cancels at most `limit`
+        contracts of each kind: repeat it until the counts are zero.
         """
         wait = NULL if max_wait_minutes is None else max_wait_minutes
         return await self._rpc("cleanup_stale_contracts", CleanupReport, max_wait_minutes=wait, limit=limit)
 
     async def prune(self, *, older_than_days: int = 30, limit: int = 1000) -> int:
-        """Delete up to `limit` contracts that ended so long ago; returns how many. Artifacts stay."""
+        """Delete up to `limit` contracts that ended at least so long ago; return how many. Artifacts stay."""
         report = await self._rpc(
             "prune_task_contracts", PruneReport, older_than_days=older_than_days, limit=limit
         )
         return report.deleted_count
 
     async def describe(self) -> dict[str, Any]:
-        """The live table: columns, constraints, indexes, policies, triggers, grants, row count."""
+        """Describe the live table: columns, constraints, indexes, policies, triggers, grants, row count."""
         described = await self._data("describe_task_contracts")
         if not isinstance(described, dict):
             raise UnexpectedAnswer("the answer is not a description")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 async def _raise_for_status(response: httpx.Response) -> None:
-    # Only here are status and body still together: supabase-py keeps a part of them.
+    # supabase-py drops parts of an error response, so it is read here.
     if not response.is_success:
         await response.aread()
         raise from_response(response)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class AsyncReaderMethods(AsyncBase):
-    """What dashboards do, and backend jobs too."""
+    """What dashboards and backend jobs have in common."""
 
     def list(
         self,
@@ -35,12 +35,12 @@ class AsyncReaderMethods(AsyncBase):
         page_size: int = 1000,
         **filters: Unpack[ContractFilters],
     ) -> AsyncIterator[TaskContract]:
-        """Iterate over contracts in the order of their creation, however many, page by page.
+        """Iterate over all contracts that match, oldest first, page by page.
 
         Args:
-            limit: how many at most.
-            newest_first: start with the newest.
-            page_size: rows a request; the server may return fewer.
+            limit: the maximum number of contracts. Default: no limit.
+            newest_first: reverse the order.
+            page_size: rows per request; the server may return fewer.
             filters: status, target_agent, parent_agent, session_id, sd_id, created_after (inclusive)
                 and created_before (exclusive).
         """
@@ -56,11 +56,11 @@ class AsyncReaderMethods(AsyncBase):
     async def _select(
         self, relation: str, refine: Callable[[AsyncSelectRequestBuilder], AsyncSelectRequestBuilder]
     ) -> Any:
-        # Built for each attempt, because a query holds the access token of the moment.
+        # Built anew for each attempt, because a query holds the current access token.
         return (await self._send(lambda: refine(self._api.table(relation).select("*")).execute())).data
 
     async def count(self, **filters: Unpack[ContractFilters]) -> int:
-        """How many contracts there are, with the filters of `list`."""
+        """Count the contracts that match; the filters are those of `list`."""
         where = pages.conditions(filters)
 
         def execute() -> Any:
@@ -74,19 +74,19 @@ class AsyncReaderMethods(AsyncBase):
         return count
 
     async def get(self, contract_id: UUID | str) -> TaskContract:
-        """The row of a contract. Raises ContractNotFound."""
+        """Return the row of a contract. Raises ContractNotFound."""
         contract_id = uuid_text("contract_id", contract_id)
         data = await self._select(TABLE, lambda select: select.eq("id", contract_id))
         return answers.contract(TaskContract, contract_id, data)
 
     async def read(self, contract_id: UUID | str) -> ContractView:
-        """A contract with previews of its inputs. Raises ContractNotFound."""
+        """Return a contract with previews of its inputs. Raises ContractNotFound."""
         return await self._rpc_contract(
             "read_task_contract", ContractView, contract_id, contract_id=contract_id
         )
 
     async def stats(self) -> builtins.list[ContractStats]:
-        """Figures for every target agent and status, in that order. Every 1000 rows are a new query."""
+        """Return figures for each target agent and status, in that order. Every 1000 rows take a query."""
         figures: builtins.list[ContractStats] = []
 
         def remaining(select: AsyncSelectRequestBuilder) -> AsyncSelectRequestBuilder:
@@ -144,8 +144,8 @@ class AsyncDashboardTasks(AsyncReaderMethods):
         await super()._send(lambda: self._api.auth.sign_in_with_password(user))
 
     async def sign_out(self) -> None:
-        """End this session; the user's other sessions go on."""
-        with suppress(AuthenticationFailed):  # it had ended already
+        """End this session; the user's other sessions continue."""
+        with suppress(AuthenticationFailed):  # the session has already ended
             await super()._send(lambda: self._api.auth.sign_out({"scope": "local"}), retry=False)
 
     async def _send(self, action: Action[T], *, retry: bool = True) -> T:

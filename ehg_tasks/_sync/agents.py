@@ -1,5 +1,5 @@
 # Generated from ehg_tasks/_async by `make generated`. Do not edit.
-"""Agents: hand work over, claim it and finish it, with the publishable key."""
+"""Agents: create, claim and finish contracts, with the publishable key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what a result is rec
 
 
 def _new(contract: NewContract) -> dict[str, Any]:
-    """The fields that were given, with a new id where none was, so that the call can be repeated."""
+    """The given fields, with a new id if there is none, so that the call can be retried."""
     fields = contract.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     return {"contract_id": str(uuid4())} | fields
 
@@ -38,14 +38,14 @@ def _proof(claim: ClaimHandle) -> dict[str, Any]:
 
 
 class SyncAgentMethods(SyncBase, Generic[Proof]):
-    """What agents do, and backend jobs too."""
+    """What agents and backend jobs have in common."""
 
     @overload
     def create(self, contract: NewContract, /) -> CreatedContract: ...
     @overload
     def create(self, /, **fields: Unpack[NewContractFields]) -> CreatedContract: ...
     def create(self, contract: NewContract | None = None, /, **fields: Any) -> CreatedContract:
-        """Hand work over: a `NewContract`, or its fields as keywords.
+        """Create a contract from a `NewContract`, or from its fields as keywords.
 
         Raises:
             BadArgument, TooLarge: a field is not as `NewContract` describes it.
@@ -58,7 +58,7 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         return self._rpc("create_task_contract", CreatedContract, **_new(new))
 
     def create_many(self, contracts: Iterable[NewContract], /) -> list[CreatedContract]:
-        """Hand over up to 1000 contracts in one call, all or none."""
+        """Create up to 1000 contracts in one call, all or none."""
         new = [_new(contract) for contract in contracts]
         return self._rpc_rows("create_task_contracts", CreatedContract, contracts=new)
 
@@ -147,7 +147,7 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         )
 
     def release(self, claim: ClaimHandle) -> StatusChange:
-        """Give a claim back unworked, without spending a retry. Raises ClaimLost, StatusConflict."""
+        """Give a claim back without spending a retry. Raises ClaimLost, StatusConflict."""
         return self._rpc("release_task_contract", StatusChange, **_proof(claim))
 
     def cancel(self, contract_id: UUID | str, reason: str | None = None) -> StatusChange:
@@ -155,12 +155,12 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         return self._rpc("cancel_task_contract", StatusChange, contract_id=contract_id, reason=reason)
 
     def outcome(self, contract_id: UUID | str) -> Outcome:
-        """The status and result of a contract so far. Raises ContractNotFound."""
+        """Return the status and result of a contract so far. Raises ContractNotFound."""
         contract_id = uuid_text("contract_id", contract_id)
         return self._rpc_contract("task_contract_outcomes", Outcome, contract_id, contract_ids=[contract_id])
 
     def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
-        """The outcomes of contracts, in the order given and each once; unknown ids are left out."""
+        """Return the outcomes of contracts in the given order, each once; unknown ids are left out."""
         ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
         outcomes: list[Outcome] = []
         for start in range(0, len(ids), IDS_PER_CALL):
@@ -169,7 +169,7 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         return outcomes
 
     def inputs(self, claim: ClaimHandle) -> list[InputArtifact]:
-        """The input artifacts of a claimed contract, whole. Raises ClaimLost, StatusConflict."""
+        """Return the input artifacts of a claimed contract, in full. Raises ClaimLost, StatusConflict."""
         return self._rpc_rows("task_contract_inputs", InputArtifact, **_proof(claim))
 
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def _raise_for_status(response: httpx.Response) -> None:
-    # Only here are status and body still together: supabase-py keeps a part of them.
+    # supabase-py drops parts of an error response, so it is read here.
     if not response.is_success:
         response.read()
         raise from_response(response)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class SyncReaderMethods(SyncBase):
-    """What dashboards do, and backend jobs too."""
+    """What dashboards and backend jobs have in common."""
 
     def list(
         self,
@@ -36,12 +36,12 @@ class SyncReaderMethods(SyncBase):
         page_size: int = 1000,
         **filters: Unpack[ContractFilters],
     ) -> Iterator[TaskContract]:
-        """Iterate over contracts in the order of their creation, however many, page by page.
+        """Iterate over all contracts that match, oldest first, page by page.
 
         Args:
-            limit: how many at most.
-            newest_first: start with the newest.
-            page_size: rows a request; the server may return fewer.
+            limit: the maximum number of contracts. Default: no limit.
+            newest_first: reverse the order.
+            page_size: rows per request; the server may return fewer.
             filters: status, target_agent, parent_agent, session_id, sd_id, created_after (inclusive)
                 and created_before (exclusive).
         """
@@ -57,11 +57,11 @@ class SyncReaderMethods(SyncBase):
     def _select(
         self, relation: str, refine: Callable[[SyncSelectRequestBuilder], SyncSelectRequestBuilder]
     ) -> Any:
-        # Built for each attempt, because a query holds the access token of the moment.
+        # Built anew for each attempt, because a query holds the current access token.
         return (self._send(lambda: refine(self._api.table(relation).select("*")).execute())).data
 
     def count(self, **filters: Unpack[ContractFilters]) -> int:
-        """How many contracts there are, with the filters of `list`."""
+        """Count the contracts that match; the filters are those of `list`."""
         where = pages.conditions(filters)
 
         def execute() -> Any:
@@ -75,17 +75,17 @@ class SyncReaderMethods(SyncBase):
         return count
 
     def get(self, contract_id: UUID | str) -> TaskContract:
-        """The row of a contract. Raises ContractNotFound."""
+        """Return the row of a contract. Raises ContractNotFound."""
         contract_id = uuid_text("contract_id", contract_id)
         data = self._select(TABLE, lambda select: select.eq("id", contract_id))
         return answers.contract(TaskContract, contract_id, data)
 
     def read(self, contract_id: UUID | str) -> ContractView:
-        """A contract with previews of its inputs. Raises ContractNotFound."""
+        """Return a contract with previews of its inputs. Raises ContractNotFound."""
         return self._rpc_contract("read_task_contract", ContractView, contract_id, contract_id=contract_id)
 
     def stats(self) -> builtins.list[ContractStats]:
-        """Figures for every target agent and status, in that order. Every 1000 rows are a new query."""
+        """Return figures for each target agent and status, in that order. Every 1000 rows take a query."""
         figures: builtins.list[ContractStats] = []
 
         def remaining(select: SyncSelectRequestBuilder) -> SyncSelectRequestBuilder:
@@ -143,8 +143,8 @@ class DashboardTasks(SyncReaderMethods):
         super()._send(lambda: self._api.auth.sign_in_with_password(user))
 
     def sign_out(self) -> None:
-        """End this session; the user's other sessions go on."""
-        with suppress(AuthenticationFailed):  # it had ended already
+        """End this session; the user's other sessions continue."""
+        with suppress(AuthenticationFailed):  # the session has already ended
             super()._send(lambda: self._api.auth.sign_out({"scope": "local"}), retry=False)
 
     def _send(self, action: Action[T], *, retry: bool = True) -> T:

@@ -137,7 +137,7 @@ class Attempt:
         """Send the outcome, or (None) release the claim, until the server accepts or refuses it.
 
         Every such call may be repeated. A result that arrives after the lease's end still counts as long
-        as nobody took the contract over, so this keeps trying for the length of a lease.
+        as no other worker has claimed the contract, so this keeps trying for the length of a lease.
         """
         until = time.monotonic() + self._lease.seconds
         backoff = Backoff(0.5, 10.0)
@@ -226,7 +226,7 @@ async def _in_thread(call: Callable[[], Result | Failure]) -> Result | Failure:
 
     def run() -> None:
         outcome = context.run(call)
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+        with suppress(RuntimeError):  # the loop has ended, and nothing waits for the outcome
             loop.call_soon_threadsafe(set_result, outcome)
 
     threading.Thread(target=run, name="ehg-tasks-handler", daemon=True).start()

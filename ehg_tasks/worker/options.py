@@ -1,4 +1,4 @@
-"""What a worker was told, and what its parts share during one run."""
+"""A worker's options, and what its parts share during one run."""
 
 from __future__ import annotations
 

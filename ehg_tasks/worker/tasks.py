@@ -45,7 +45,7 @@ class Failure:
     Attributes:
         message: why.
         retry: whether another attempt may help.
-        error: an exception that nobody expected, so that its traceback is logged.
+        error: the unexpected exception, if there was one; its traceback is logged.
     """
 
     message: str
@@ -57,7 +57,7 @@ class Failure:
         """The failure that an exception of a handler means."""
         try:
             text = str(error).strip()
-        except Exception:  # noqa: BLE001 - a class of the handler's, and its failure must be reported anyway
+        except Exception:  # noqa: BLE001 - the handler's own class may be broken
             text = ""
         if isinstance(error, FinalFailure):
             return cls(storable_text(text or "the handler gave up"), retry=False)

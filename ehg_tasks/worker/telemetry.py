@@ -1,4 +1,4 @@
-"""What a worker reports: log records, and OpenTelemetry spans if that API is installed."""
+"""A worker's log records, and its OpenTelemetry spans if that API is installed."""
 
 from __future__ import annotations
 
