@@ -89,6 +89,17 @@ def test_creating_a_contract_again_changes_nothing(agent: AgentTasks, contracts:
     assert contracts() == before
 
 
+def test_fields_left_out_get_the_defaults_that_new_contract_shows(
+    agent: AgentTasks, contracts: Contracts
+) -> None:
+    """`create` does not send them, so these are the table's own."""
+    contract = NewContract(**WORK)
+    agent.create(contract)
+    [row] = contracts()
+    shown = contract.model_dump(exclude={"contract_id"})
+    assert {name: row[name] for name in shown} == shown
+
+
 def test_a_misspelt_field_is_refused(agent: AgentTasks, contracts: Contracts) -> None:
     """The type checker finds it too: otherwise mypy would report the `ignore` as unused."""
     with pytest.raises(BadArgument, match="targt_agent"):

@@ -1,4 +1,4 @@
-"""An answer that does not have the expected shape is an error, never a wrong model."""
+"""Answers of the server become models; an answer of another shape is an error."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ ID = UUID(int=1)
 ROW = {"contract_id": str(ID), "status": "pending", "message": "m", "was_duplicate": False}
 
 
-def test_rows_become_models_and_new_columns_are_ignored() -> None:
+def test_rows_become_models_without_the_columns_of_a_later_version() -> None:
     model = StatusChange.model_validate(ROW)
     assert answers.rows(StatusChange, []) == []
-    assert answers.rows(StatusChange, [ROW, ROW | {"a_new_one": 1}]) == [model, model]
+    assert answers.rows(StatusChange, [ROW, ROW | {"new_column": 1}]) == [model, model]
     assert answers.row(StatusChange, [ROW]) == model
 
 
 @pytest.mark.parametrize(
     "data", [None, [], {}, "text", [ROW, ROW], [None], [{}], [ROW | {"status": "unknown"}]]
 )
-def test_anything_but_one_row_is_refused(data: Any) -> None:
+def test_an_answer_that_is_not_one_row_of_the_model_is_refused(data: Any) -> None:
     with pytest.raises(UnexpectedAnswer):
         answers.row(StatusChange, data)
 
 
-def test_no_row_means_that_the_contract_does_not_exist() -> None:
+def test_an_answer_without_a_row_means_that_the_contract_does_not_exist() -> None:
     with pytest.raises(ContractNotFound, match=str(ID)):
         answers.contract(StatusChange, ID, [])
     assert answers.contract(StatusChange, ID, [ROW]).contract_id == ID

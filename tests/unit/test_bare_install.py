@@ -1,4 +1,4 @@
-"""The package as it is installed: without its extras, and with all files that it needs."""
+"""The installed package has all its files, and works without its extras."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with the package and what it cannot do without."""
+    """A Python with the package and its required dependencies."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
@@ -45,11 +45,11 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # Away from the checkout, so that the installed package is what is imported.
+    # Outside of the checkout, so that Python imports the installed package.
     return subprocess.run([str(python), *arguments], cwd=python.parent, capture_output=True, text=True)
 
 
-def test_the_wheel_holds_what_is_no_python(wheel: Path) -> None:
+def test_the_wheel_has_the_files_that_are_not_python(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sql = {f"ehg_tasks/sql/migrations/{path.name}" for path in migrations.migrations()}
     sql |= {f"ehg_tasks/sql/optional/{path.name}" for path in migrations.optional()}
@@ -85,7 +85,9 @@ print(len(migrations.migrations()), len(migrations.optional()))
         ),
     ],
 )
-def test_what_needs_an_extra_says_so(python: Path, arguments: list[str], extra: str) -> None:
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    python: Path, arguments: list[str], extra: str
+) -> None:
     answer = run(python, *arguments)
     assert answer.returncode != 0
     assert f"pip install '{extra}'" in answer.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Every failure becomes one of our exceptions, in one line and without secrets."""
+"""Every failure becomes a `TaskContractError` with a message of one line and no secrets."""
 
 from __future__ import annotations
 
@@ -58,23 +58,23 @@ AUTH = "https://abcdefgh.supabase.co/auth/v1/token"
         (418, None, errors.UnexpectedAnswer),
     ],
 )
-def test_the_code_decides_before_the_status(
+def test_the_code_of_an_error_takes_precedence_over_its_status(
     status: int, code: str | None, kind: type[TaskContractError]
 ) -> None:
-    error = from_answer(status, "words", code=code, details="more", hint=None)
+    error = from_answer(status, "message", code=code, details="more", hint=None)
     assert type(error) is kind
-    assert (error.message, error.code, error.details, error.status) == ("words", code, "more", status)
+    assert (error.message, error.code, error.details, error.status) == ("message", code, "more", status)
     assert error.retryable is issubclass(kind, errors.TemporaryError)
 
 
-def test_every_exception_is_in_the_tree_of_the_docstring() -> None:
+def test_the_docstring_lists_every_exception() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert all(
-        issubclass(kind, TaskContractError) and kind.__name__ in (errors.__doc__ or "") for kind in kinds
-    )
+    for kind in kinds:
+        assert issubclass(kind, TaskContractError)
+        assert kind.__name__ in (errors.__doc__ or "")
 
 
-def test_an_error_is_one_line() -> None:
+def test_an_error_prints_as_one_line_with_code_details_and_hint() -> None:
     error = errors.BadArgument("no\n such  thing.", code="TC005", details="a\tb", hint="Do this.")
     assert str(error) == "no such thing. (TC005). a b. Do this."
     assert str(errors.ClaimLost("gone")) == "gone"
@@ -87,7 +87,7 @@ def answer(status: int, url: str = REST, **content: Any) -> TaskContractError:
     return from_response(httpx.Response(status, request=httpx.Request("POST", url), **content))
 
 
-def test_an_error_of_postgrest_keeps_its_code_and_hint() -> None:
+def test_a_postgrest_error_keeps_its_code_and_hint() -> None:
     body = {"message": "the claim is lost", "code": "TC002", "details": None, "hint": "Claim again."}
     error = answer(400, json=body)
     assert isinstance(error, errors.ClaimLost)
@@ -103,7 +103,7 @@ def test_an_error_of_postgrest_keeps_its_code_and_hint() -> None:
 @pytest.mark.parametrize(
     "content", [b"<html>Bad gateway</html>", b"", b"\xff", b"[1]", b'{"message": 5}', b"[" * 9999]
 )
-def test_an_error_without_a_message_is_judged_by_its_status(
+def test_the_status_decides_when_the_body_has_no_message(
     status: int, kind: type[TaskContractError], content: bytes
 ) -> None:
     error = answer(status, content=content)
@@ -112,7 +112,7 @@ def test_an_error_without_a_message_is_judged_by_its_status(
     assert "html" not in str(error)
 
 
-def test_an_error_of_the_auth_server_means_authentication_failed() -> None:
+def test_an_error_of_the_auth_server_is_authentication_failed_unless_its_status_says_otherwise() -> None:
     body = {"code": 400, "error_code": "invalid_credentials", "msg": "Invalid login credentials"}
     error = answer(400, AUTH, json=body)
     assert isinstance(error, errors.AuthenticationFailed)
@@ -134,7 +134,7 @@ def validation_error() -> pydantic.ValidationError:
     return raised.value
 
 
-def test_validation_problems_are_one_line_without_the_values() -> None:
+def test_a_validation_error_becomes_one_line_without_the_values() -> None:
     text = one_line(validation_error())
     assert text.startswith("a: Input should be a valid integer")
     assert text.endswith("and 1 more")
@@ -160,15 +160,15 @@ def test_validation_problems_are_one_line_without_the_values() -> None:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_exceptions_of_libraries_are_translated(error: Exception, kind: type[TaskContractError]) -> None:
+def test_an_exception_of_a_library_is_translated(error: Exception, kind: type[TaskContractError]) -> None:
     assert type(translate(error)) is kind
 
 
-def test_an_illegal_header_is_not_quoted() -> None:
+def test_the_message_about_an_invalid_header_does_not_quote_the_key() -> None:
     error = translate(httpx.LocalProtocolError("Illegal header value b'Bearer sb_secret_HIDDEN456 '"))
     assert "HIDDEN456" not in str(error)
 
 
-def test_exceptions_of_the_program_are_left_alone() -> None:
-    for error in (TypeError("a fault"), KeyError("a"), AssertionError()):
+def test_exceptions_that_are_programming_errors_are_not_translated() -> None:
+    for error in (TypeError("a bug"), KeyError("a"), AssertionError()):
         assert translate(error) is None

@@ -1,4 +1,4 @@
-"""The queries of a list: filters, pages and columns."""
+"""Filters, pages and column values become the query that PostgREST expects."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_filters_become_conditions() -> None:
         ({"session_id": "x"}, "session_id is not a UUID"),
         ({"created_after": "2026-01-01"}, "created_after must be a datetime with a time zone"),
         ({"created_before": datetime(2026, 1, 1)}, "created_before must be a datetime with a time zone"),  # noqa: DTZ001
-        ({"colour": "red"}, "unknown filter: colour"),
+        ({"color": "red"}, "unknown filter: color"),
     ],
 )
 def test_a_bad_filter_is_refused(filters: Any, message: str) -> None:
@@ -95,7 +95,7 @@ def test_the_next_page_starts_after_the_last_row(
     ]
 
 
-def test_a_list_ends_at_its_limit_or_at_an_empty_page() -> None:
+def test_a_list_ends_at_its_limit_or_with_an_empty_page() -> None:
     data = [{"created_at": "infinity", "id": str(UUID(int=number))} for number in range(3)]
     page = first_page({}, 5, False, 1000)
     assert page.next([]) is None
@@ -105,7 +105,7 @@ def test_a_list_ends_at_its_limit_or_at_an_empty_page() -> None:
     assert following.next(data[:2]) is None
 
 
-def test_a_server_that_repeats_a_page_does_not_cause_an_endless_list() -> None:
+def test_a_server_that_repeats_a_page_is_an_error_and_not_an_endless_list() -> None:
     data = [{"created_at": "infinity", "id": str(ID)}]
     page = first_page({}, None, False, 1).next(data)
     assert page is not None
@@ -113,7 +113,7 @@ def test_a_server_that_repeats_a_page_does_not_cause_an_endless_list() -> None:
         page.next(data)
 
 
-def test_columns_are_sent_as_json() -> None:
+def test_column_values_are_sent_as_json() -> None:
     time = datetime(2026, 11, 23, 9, 51, 21, 5, tzinfo=UTC)
     given = {"priority": 1, "sd_id": None, "session_id": ID, "input_artifacts": [ID], "completed_at": time}
     assert columns({**given, "status": ContractStatus.FAILED}) == {
@@ -130,13 +130,13 @@ def test_columns_are_sent_as_json() -> None:
     "values",
     [
         {},
-        {"colour": "red"},
+        {"color": "red"},
         {"constraints": {1}},
         {"objective": "\0"},
         {"completed_at": datetime(2026, 1, 1)},  # noqa: DTZ001
     ],
     ids=str,
 )
-def test_a_bad_column_is_refused(values: dict[str, Any]) -> None:
+def test_a_column_that_is_unknown_or_not_json_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(BadArgument):
         columns(values)

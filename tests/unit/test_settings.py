@@ -1,4 +1,4 @@
-"""Where the URL and the keys come from, and which are refused before anything is sent."""
+"""Where the URL and the keys come from, and which of them are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = (
 
 
 def token(payload: object) -> str:
-    """A JWT in form; nothing here checks its signature."""
+    """Return a text of the form of a JWT; its signature is not valid."""
     text = base64.urlsafe_b64encode(json.dumps(payload).encode()).rstrip(b"=").decode()
     return f"eyJhbGciOiJIUzI1NiJ9.{text}.c2ln"
 
@@ -49,7 +49,7 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", f" {URL} ")
     monkeypatch.setenv("SUPABASE_PUBLISHABLE_KEY", PUBLISHABLE)
     monkeypatch.setenv("SUPABASE_SECRET_KEY", SECRET)
@@ -59,7 +59,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.key("secret").get_secret_value() == SECRET
 
 
-def test_legacy_names_are_used_where_the_new_ones_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_legacy_variable_is_used_if_the_new_one_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPABASE_URL", URL)
     monkeypatch.setenv("SUPABASE_ANON_KEY", ANON)
     monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", SERVICE)
@@ -71,7 +71,7 @@ def test_legacy_names_are_used_where_the_new_ones_are_not_set(monkeypatch: pytes
     assert Settings.from_env().key("publishable").get_secret_value() == PUBLISHABLE
 
 
-def test_the_environment_takes_precedence_over_dotenv(
+def test_the_environment_takes_precedence_over_the_dotenv_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(
@@ -101,7 +101,7 @@ def test_a_missing_variable_is_named() -> None:
         settings.key("secret")
 
 
-def test_keys_are_not_printed() -> None:
+def test_settings_do_not_print_their_keys() -> None:
     settings = Settings(url=URL, publishable_key=SecretStr(PUBLISHABLE), secret_key=SecretStr(SECRET))
     connection = Connection(URL, PUBLISHABLE, timeout=10.0, retries=3)
     for text in (repr(settings), str(settings), repr(connection)):
@@ -125,7 +125,7 @@ KINDS: list[tuple[str, KeyKind]] = [
 
 
 @pytest.mark.parametrize(("key", "kind"), KINDS)
-def test_the_kind_of_a_key(key: str, kind: KeyKind) -> None:
+def test_the_form_of_a_key_shows_its_kind(key: str, kind: KeyKind) -> None:
     assert key_kind(key) == kind
 
 
@@ -140,15 +140,15 @@ def test_only_a_key_of_the_expected_kind_is_accepted(key: str, kind: KeyKind, ex
     assert not key or key not in f"{raised.value} {raised.value!r}"
 
 
-@pytest.mark.parametrize("odd", [" ", "\n", "\r\nX-Other: 1", "é", "\x7f"])
-def test_a_key_with_characters_that_no_key_has_is_refused(odd: str) -> None:
+@pytest.mark.parametrize("character", [" ", "\n", "\r\nX-Other: 1", "é", "\x7f"])
+def test_a_key_with_an_illegal_character_is_refused(character: str) -> None:
     with pytest.raises(SettingsError, match="not a Supabase key") as raised:
-        check_key(PUBLISHABLE + odd, "publishable", "AgentTasks")
+        check_key(PUBLISHABLE + character, "publishable", "AgentTasks")
     assert "PUBLIC123" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", [URL, "http://127.0.0.1:54321", "http://localhost:1", "http://[::1]:54321"])
-def test_these_urls_are_accepted(url: str) -> None:
+def test_an_https_or_loopback_url_is_accepted(url: str) -> None:
     assert check_url(url) == check_url(f"{url}/") == url
 
 
@@ -171,14 +171,14 @@ def test_these_urls_are_accepted(url: str) -> None:
         ("http://localhost.example.com", "unencrypted"),
     ],
 )
-def test_these_urls_are_refused(url: str, why: str) -> None:
+def test_any_other_url_is_refused_without_quoting_a_password(url: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why) as raised:
         check_url(url)
     assert "p4ss" not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_loopback_addresses() -> None:
+def test_a_loopback_address_is_recognised() -> None:
     assert all(map(is_loopback, ["127.0.0.1", "127.8.9.1", "::1", "localhost", "my.localhost"]))
     assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "localhost.com", "notlocalhost"]))
 
@@ -206,7 +206,7 @@ def test_a_client_takes_settings_or_url_and_key() -> None:
         (None, "", PUBLISHABLE, "not an http"),
     ],
 )
-def test_a_client_refuses_anything_else(
+def test_a_client_refuses_missing_or_contradictory_settings(
     settings: Settings | None, url: str | None, key: str | None, why: str
 ) -> None:
     with pytest.raises(SettingsError, match=why) as raised:

@@ -1,4 +1,4 @@
-"""Values that Postgres cannot store are refused before anything is sent."""
+"""Values become JSON that Postgres can store; other values are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ehg_tasks.values import NULL, parameters, storable, timestamp, uuid_text
 ID = UUID(int=1)
 
 
-def test_none_leaves_a_parameter_out_and_null_is_sent() -> None:
+def test_none_leaves_a_parameter_out_and_null_sends_null() -> None:
     assert parameters(limit=5, agent_id=None, max_wait_minutes=NULL) == {
         "p_limit": 5,
         "p_max_wait_minutes": None,
@@ -32,12 +32,12 @@ def test_ids_are_checked_and_sent_as_text() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "x", 5, None, b"x", "{" + "0" * 40])
-def test_anything_but_a_uuid_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_a_uuid_is_refused(value: Any) -> None:
     with pytest.raises(BadArgument, match=r"^contract_id is not a UUID(: '.*')?$"):
         uuid_text("contract_id", value)
 
 
-def test_a_secret_is_not_quoted() -> None:
+def test_a_malformed_claim_token_is_not_quoted() -> None:
     with pytest.raises(BadArgument) as raised:
         uuid_text("claim_token", "almost-a-token")
     assert "almost" not in str(raised.value)
@@ -46,17 +46,17 @@ def test_a_secret_is_not_quoted() -> None:
 @pytest.mark.parametrize(
     "value", ["", "text", 0, 1.5, False, True, [], {}, [None], {"a": {"b": [1, "é", "\\u0000"]}}]
 )
-def test_json_is_sent_as_it_is(value: Any) -> None:
+def test_json_is_sent_unchanged(value: Any) -> None:
     assert storable("output", value) == value
 
 
-def circular() -> list[Any]:
+def circular_list() -> list[Any]:
     value: list[Any] = []
     value.append(value)
     return value
 
 
-def deep() -> list[Any]:
+def deep_list() -> list[Any]:
     value: list[Any] = []
     for _ in range(100_000):
         value = [value]
@@ -66,10 +66,10 @@ def deep() -> list[Any]:
 @pytest.mark.parametrize(
     "value",
     [float("nan"), float("inf"), [float("-inf")], b"x", {1}, {"a": object()}, {(1,): 2}, 10**5000,
-     datetime.now(UTC), "\0", ["a\0b"], {"\0": 1}, "\\\0", circular(), deep()],
+     datetime.now(UTC), "\0", ["a\0b"], {"\0": 1}, "\\\0", circular_list(), deep_list()],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_values_that_postgres_cannot_store_are_refused(value: Any) -> None:
+def test_a_value_that_postgres_cannot_store_is_refused(value: Any) -> None:
     with pytest.raises(BadArgument, match=r"^output (is not JSON|contains a NUL)") as raised:
         storable("output", value)
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""How long a client waits before it tries again."""
+"""The waits between retries."""
 
 from __future__ import annotations
 
