@@ -60,10 +60,10 @@ def test_text_is_read_back_unchanged(agent: AgentTasks) -> None:
     assert (claim.objective, claim.constraints) == (text, {text: text})
 
 
-def test_input_artifacts_that_are_null_or_repeated_are_read_once(
+def test_nulls_among_the_input_artifacts_do_not_hide_a_contract(
     agent: AgentTasks, database: Connection[Any]
 ) -> None:
-    """A direct write to the table can leave nulls in the array."""
+    """Only a direct write to the table can leave such an array."""
     artifact = uuid4()
     database.execute(
         "insert into public.agent_artifacts (id, type, summary, content_text) values (%s, 'a', 's', 'text')",
@@ -71,11 +71,11 @@ def test_input_artifacts_that_are_null_or_repeated_are_read_once(
     )
     database.execute(
         "insert into public.agent_task_contracts (parent_agent, target_agent, objective, input_artifacts)"
-        " values ('P', 'DESIGN', 'o', array[null, %s, %s]::uuid[])",
-        [artifact, artifact],
+        " values ('P', 'DESIGN', 'o', array[null, %s]::uuid[])",
+        [artifact],
     )
     [claim] = agent.claim("DESIGN")
-    assert claim.input_artifacts == [artifact, artifact]
+    assert claim.input_artifacts == [artifact]
     assert [(item.artifact_id, item.content_text) for item in agent.inputs(claim)] == [(artifact, "text")]
 
 

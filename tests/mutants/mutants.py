@@ -158,7 +158,7 @@ def functions() -> Iterator[Mutant]:
             )
     yield Mutant(
         "search_path of the engine without pg_temp at its end",
-        "reliability/test_poison.py::test_a_caller_s_temporary_objects_are_not_those_of_the_engine",
+        "reliability/test_poison.py::test_the_engine_does_not_use_a_callers_temporary_objects",
         "alter function ehg_tasks.create_task_contracts set search_path = ''",
     )
 

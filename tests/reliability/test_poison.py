@@ -1,4 +1,4 @@
-"""One odd row of one agent breaks nobody's work: what the table takes, the engine can live with."""
+"""Extreme rows and objects of one agent do not stop the work of others."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ STATS = (
     "select count(oldest_wait_seconds), count(median_duration_seconds), count(p95_duration_seconds)"
     " from public.task_contract_stats"
 )
-# What an agent may write to the table itself, and nothing else would.
+# Only a direct write to the table can leave such rows.
 ROWS: dict[str, dict[str, Any]] = {
-    "the last retry count": {"retry_count": INT_MAX, "priority": INT_MAX, "created_at": "infinity"},
+    "largest retry count": {"retry_count": INT_MAX, "priority": INT_MAX, "created_at": "infinity"},
     "negative numbers": {"retry_count": -5, "max_retries": -1, "timeout_minutes": -9, "max_tokens": 0},
-    "the longest timeout": {"timeout_minutes": INT_MAX, "max_retries": INT_MAX},
-    "at work until the end of time": {
+    "longest timeout": {"timeout_minutes": INT_MAX, "max_retries": INT_MAX},
+    "claimed at the last time": {
         "status": "in_progress",
         "started_at": "294276-12-31",
         "timeout_minutes": INT_MAX,
     },
-    "at work for ever": {"status": "in_progress", "started_at": "infinity"},
-    "at work since ever": {"status": "in_progress", "started_at": "-infinity", "retry_count": INT_MAX},
-    "done at infinity": {"status": "completed", "started_at": "infinity", "completed_at": "infinity"},
-    "done over all times": {
+    "claimed at infinity": {"status": "in_progress", "started_at": "infinity"},
+    "claimed at minus infinity": {"status": "in_progress", "started_at": "-infinity", "retry_count": INT_MAX},
+    "completed at infinity": {"status": "completed", "started_at": "infinity", "completed_at": "infinity"},
+    "completed after the longest time": {
         "status": "completed",
         "started_at": "4713-01-01 BC",
         "completed_at": "294276-12-31",
@@ -43,28 +43,28 @@ ROWS: dict[str, dict[str, Any]] = {
         "input_artifacts": None,
         "created_by": None,
     },
-    "the first and last time": {"created_at": "-infinity", "updated_at": "infinity"},
+    "created at minus infinity": {"created_at": "-infinity", "updated_at": "infinity"},
 }
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-def test_a_row_breaks_nothing(
+def test_an_extreme_row_does_not_break_any_function(
     anon: Caller, authenticated: Caller, service: Caller, database: Database, row: dict[str, Any]
 ) -> None:
-    honest = create(anon)
-    values = {"parent_agent": "P", "target_agent": "T", "objective": "odd", **row}
+    ordinary = create(anon)
+    values = {"parent_agent": "P", "target_agent": "T", "objective": "extreme", **row}
     anon.run(
         f"insert into public.agent_task_contracts ({', '.join(values)})"
         f" values ({', '.join(['%s'] * len(values))})",
         list(values.values()),
     )
-    # psycopg has no dates for all of these times.
-    taken = anon.run("select contract_id, claim_token from public.claim_task_contract('T', 10)")
-    assert honest in [claim["contract_id"] for claim in taken]
-    for claim in taken:
-        held = {"contract_id": claim["contract_id"], "claim_token": claim["claim_token"]}
-        anon("renew_task_contract", **held)
-        anon("fail_task_contract", **held, error_message="e")
+    # Only the ids, because psycopg cannot read all of these times.
+    claims = anon.run("select contract_id, claim_token from public.claim_task_contract('T', 10)")
+    assert ordinary in [claim["contract_id"] for claim in claims]
+    for claim in claims:
+        proof = {"contract_id": claim["contract_id"], "claim_token": claim["claim_token"]}
+        anon("renew_task_contract", **proof)
+        anon("fail_task_contract", **proof, error_message="e")
     authenticated.run(STATS)
     service("cleanup_stale_contracts")
     service("prune_task_contracts", older_than_days=INT_MAX)
@@ -80,19 +80,22 @@ def nested(levels: int) -> Any:
     return {"a": value}
 
 
-LONG = "1" * 401
+DIGITS = "1" * 401
 
 
 class TestJson:
     @pytest.mark.parametrize("column", ["constraints", "output_schema"])
-    def test_deep_or_long_is_refused_everywhere(self, anon: Caller, database: Database, column: str) -> None:
-        deep, long = nested(200), f'{{"a": {LONG}}}'
+    def test_deeply_nested_json_and_long_numbers_are_refused_on_every_way_in(
+        self, anon: Caller, database: Database, column: str
+    ) -> None:
+        deep, long_number = nested(200), f'{{"a": {DIGITS}}}'
         contract = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
         with refused("TC006", "64 levels"):
             anon("create_task_contract", **contract, **{column: jsonb(deep)})
         with refused("TC006", "400 digits"):
             anon.run(
-                f"select * from public.create_task_contract('P', 'T', 'o', p_{column} => %s::jsonb)", [long]
+                f"select * from public.create_task_contract('P', 'T', 'o', p_{column} => %s::jsonb)",
+                [long_number],
             )
         insert = (
             f"insert into public.agent_task_contracts (parent_agent, target_agent, objective, {column})"
@@ -101,11 +104,13 @@ class TestJson:
         with refused("TC006", f"{column} is nested"):
             anon.run(insert, [jsonb(deep)])
         with refused("TC006", f"{column} holds a number"):
-            anon.run(insert, [long])
+            anon.run(insert, [long_number])
         assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (0,)
 
-    def test_a_contract_in_bulk_is_checked_before_it_is_read(self, anon: Caller, database: Database) -> None:
-        """As an objective, too, such a number would be written out in full."""
+    def test_a_contract_of_a_bulk_call_is_checked_before_it_is_read(
+        self, anon: Caller, database: Database
+    ) -> None:
+        """Read as the text of an objective, such a number would be written out in full."""
         with refused("TC006", "a contract holds a number"):
             anon.run(
                 "select * from public.create_task_contracts("
@@ -113,19 +118,21 @@ class TestJson:
             )
         assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (0,)
 
-    def test_an_output_is_checked(self, anon: Caller, database: Database) -> None:
+    def test_an_output_nested_too_deeply_is_refused_and_nothing_is_stored(
+        self, anon: Caller, database: Database
+    ) -> None:
         row = claimed(anon)
-        held = {"contract_id": row["contract_id"], "claim_token": row["claim_token"]}
+        proof = {"contract_id": row["contract_id"], "claim_token": row["claim_token"]}
         with refused("TC006", "p_output is nested"):
-            anon("complete_task_contract", **held, output=jsonb(nested(70)))
+            anon("complete_task_contract", **proof, output=jsonb(nested(70)))
         assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (0,)
-        anon("complete_task_contract", **held, output=jsonb(nested(60)))
+        anon("complete_task_contract", **proof, output=jsonb(nested(60)))
 
-    def test_what_people_write_is_taken(self, anon: Caller) -> None:
+    def test_json_within_the_limits_is_accepted(self, anon: Caller) -> None:
         create(anon, constraints=nested(50), output_schema={"maximum": 1e308, "minimum": -(10**300)})
 
 
-def test_an_artifact_is_handed_over_once_however_often_it_is_named(anon: Caller, database: Database) -> None:
+def test_a_repeated_input_artifact_is_returned_once(anon: Caller, database: Database) -> None:
     row = database.execute(
         "insert into public.agent_artifacts (type, summary, content_text)"
         " values ('context', 's', repeat('x', 100000)) returning id"
@@ -133,13 +140,13 @@ def test_an_artifact_is_handed_over_once_however_often_it_is_named(anon: Caller,
     assert row is not None
     claim = claimed(anon, input_artifacts=[row[0]] * 1000)
     inputs = anon("task_contract_inputs", contract_id=claim["contract_id"], claim_token=claim["claim_token"])
-    assert [found["artifact_id"] for found in inputs] == [row[0]]
+    assert [item["artifact_id"] for item in inputs] == [row[0]]
 
 
-def test_a_caller_s_temporary_objects_are_not_those_of_the_engine(
+def test_the_engine_does_not_use_a_callers_temporary_objects(
     call_as: Callable[[str], Caller], database: Database
 ) -> None:
-    """A domain named like a type of Postgres would run its check with the rights of a definer."""
+    """The check of a domain that is named like a built-in type would run with the rights of the engine."""
     caller = call_as("anon")
     connection = caller.connection
     connection.execute("reset session authorization")
