@@ -152,7 +152,7 @@ class Outcome(_Answer):
 
 
 class InputArtifact(_Answer):
-    """An input artifact of a contract, whole."""
+    """An input artifact of a contract, in full."""
 
     artifact_id: UUID
     type: str

@@ -133,7 +133,7 @@ class AsyncTask(_Task):
     """
 
     async def inputs(self) -> list[InputArtifact]:
-        """The input artifacts, whole. Raises ClaimLost, StatusConflict."""
+        """Return the input artifacts, in full. Raises ClaimLost, StatusConflict."""
         return await self._inputs()
 
 
@@ -146,7 +146,7 @@ class Task(_Task):
     _loop: asyncio.AbstractEventLoop = PrivateAttr(default_factory=asyncio.get_running_loop)
 
     def inputs(self) -> list[InputArtifact]:
-        """The input artifacts, whole. Raises ClaimLost, StatusConflict."""
+        """Return the input artifacts, in full. Raises ClaimLost, StatusConflict."""
         if self._loop.is_closed():  # the worker had to stop without this handler
             raise ClaimLost(f"the claim on task contract {self.contract_id} is lost")
         return asyncio.run_coroutine_threadsafe(self._inputs(), self._loop).result()
