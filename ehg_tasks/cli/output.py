@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from ehg_tasks import errors
+from ehg_tasks.text import escaped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -45,15 +46,6 @@ def exit_with(error: errors.TaskContractError) -> NoReturn:
 
 
 # --- texts -------------------------------------------------------------------------------------
-
-
-def escaped(text: str) -> str:
-    """Return the text with escapes in place of control characters other than newlines and tabs."""
-    return "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def shortened(text: str, width: int = 100) -> str:

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from ehg_tasks.cli.agents import PANEL
-from ehg_tasks.cli.output import escaped
 from ehg_tasks.errors import BadArgument
 
 app = typer.Typer()
@@ -84,20 +83,16 @@ def work(
         worker.run()
 
 
-class _OneLine(logging.Formatter):
-    """Formats a record as one line, whatever an agent wrote into it."""
+class _WithoutTraceback(logging.Formatter):
+    """Omits tracebacks: the message says what happened."""
 
     def format(self, record: logging.LogRecord) -> str:
-        record.exc_text = None  # a traceback that is already formatted
-        return escaped(super().format(record)).replace("\n", " | ")
-
-    def formatException(self, ei: object) -> str:  # noqa: ARG002, N802 - the message has it
-        return ""
+        return super().format(logging.makeLogRecord(vars(record) | {"exc_info": None, "exc_text": None}))
 
 
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_WithoutTraceback("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("ehg_tasks.worker")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from ehg_tasks.models import Claim
+from ehg_tasks.text import escaped
 from ehg_tasks.worker.tasks import Failure
 
 logger = logging.getLogger("ehg_tasks.worker")
@@ -34,22 +35,17 @@ def log(
         "attempt": claim.attempt if claim else None,
         "seconds": seconds,
     }
-    logger.log(level, _printable(" | ".join(message.splitlines())), extra=extra, exc_info=error)
+    logger.log(level, escaped(" | ".join(message.splitlines())), extra=extra, exc_info=error)
 
 
 def _escape_traceback(record: logging.LogRecord) -> bool:
     # A traceback quotes the exception's message. Formatters use `exc_text` in its place.
     if record.exc_info:
-        record.exc_text = _printable(logging.Formatter().formatException(record.exc_info))
+        record.exc_text = escaped(logging.Formatter().formatException(record.exc_info))
     return True
 
 
 logger.addFilter(_escape_traceback)
-
-
-def _printable(text: str) -> str:
-    """Escape control characters, which come from other agents and which a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager
