@@ -1,4 +1,4 @@
-"""The Python types that the Supabase CLI makes from the database, against this package's models."""
+"""This package's models agree with the Python types that the Supabase CLI generates from the database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Annotated, Any, NotRequired, Union, get_args, get_origin
 from uuid import UUID
 
 import pytest
+from psycopg import Connection
 from pydantic import AwareDatetime, BaseModel, JsonValue
 
 from ehg_tasks import NewContract, models
 from tests.databases import Databases
 from tests.supabase_cli import SupabaseCLI
 
-# A view's columns can all be null for all that Postgres knows. These cannot: groups have rows, and the
-# columns that they are made of are not null.
+# Postgres reports every column of a view as nullable. These are never null: every group has rows, and the
+# columns that they are computed from are not null.
 NEVER_NULL = {"target_agent", "status", "contracts", "oldest_created_at", "finished_last_hour"}
 
 RESULTS: dict[str, type[BaseModel]] = {
@@ -50,7 +51,7 @@ PYTHON = {
 
 
 def plain(annotation: Any) -> tuple[Any, bool]:
-    """The type that the database knows, and whether it may be null (as JSON may always be)."""
+    """The type in the database, and whether it may be null (JSON always may)."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Annotated, NotRequired):
         return plain(arguments[0])
@@ -59,9 +60,9 @@ def plain(annotation: Any) -> tuple[Any, bool]:
         return plain(inner)[0], True
     if annotation is JsonValue:
         return JsonValue, True
-    if arguments == (UUID,):  # the one kind of array; the generator writes it as typing.List
+    if arguments == (UUID,):  # the only array; the generator writes typing.List
         return list[UUID], False
-    if origin in (list, dict):  # of previews, of constraints: JSON
+    if origin in (list, dict):  # JSON
         return JsonValue, True
     if annotation is AwareDatetime:
         return datetime, False
@@ -88,7 +89,7 @@ def generated(
     supabase_cli: SupabaseCLI,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ModuleType]:
-    # Without a word on TLS the CLI tries it first, and remarks in the answer that there is none.
+    # Without sslmode the CLI tries TLS first, and adds a remark to its output if there is none.
     url = databases.url(database_name, owner=True) + "?sslmode=disable"
     text = supabase_cli.run("gen", "types", "--lang=python", f"--remote={url}", "--schema=public").stdout
     file = tmp_path_factory.mktemp("generated") / "generated_types.py"
@@ -97,7 +98,7 @@ def generated(
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # where pydantic looks for what annotations name
+    sys.modules[file.stem] = module  # where pydantic looks up annotations
     spec.loader.exec_module(module)
     yield module
     del sys.modules[file.stem]
@@ -117,7 +118,7 @@ def test_contract_stats_is_the_view(generated: ModuleType) -> None:
 
 
 def test_new_contract_fits_an_insert(generated: ModuleType) -> None:
-    """Its fields are columns of these types, and it requires what the table requires."""
+    """Its fields are columns with the same types, and it requires what the table requires."""
     hints = typing.get_type_hints(generated.PublicAgentTaskContractsInsert, include_extras=True)
     required = {name for name, hint in hints.items() if get_origin(hint) is not NotRequired}
     ours = fields(NewContract)
@@ -140,23 +141,42 @@ RESULT_COLUMNS = """
 """
 
 
+def result_columns(connection: Connection[Any], function: str) -> dict[str, str]:
+    """Names and types of the columns that a function returns; a view over a call has them."""
+    [(arguments,)] = connection.execute(
+        "select array(select 'null::' || format_type(t, null) from unnest(proargtypes) as t) from pg_proc"
+        " where pronamespace = 'public'::regnamespace and proname = %s",
+        [function],
+    ).fetchall()
+    connection.execute(
+        f"create temporary view result as select * from public.{function}({', '.join(arguments)})".encode()
+    )
+    return dict(
+        connection.execute(
+            "select attname, format_type(atttypid, null) from pg_attribute"
+            " where attrelid = 'pg_temp.result'::regclass and attnum > 0"
+        ).fetchall()
+    )
+
+
 @pytest.mark.parametrize(("function", "model"), RESULTS.items(), ids=RESULTS)
 def test_a_model_has_the_columns_of_its_function(
     databases: Databases, database_name: str, function: str, model: type[BaseModel]
 ) -> None:
-    """The generator has no functions for Python, so the catalog is asked. It knows nothing of nulls."""
+    """The CLI generates no Python types for functions, so the catalog decides. It has no nullability."""
     with databases.connect(database_name) as connection:
-        columns = connection.execute(
-            f"select name, type from ({RESULT_COLUMNS}) as c where proname = %s".encode(), [function]
-        ).fetchall()
+        columns = result_columns(connection, function)
     assert {name: kind for name, (kind, _) in fields(model).items()} == {
-        name: PYTHON[kind] for name, kind in columns
+        name: PYTHON[kind] for name, kind in columns.items()
     }
 
 
-def test_every_function_with_a_result_is_compared(databases: Databases, database_name: str) -> None:
-    """But for the earlier name of complete_task_contract, and the one whose result is a bare number."""
+def test_every_function_that_returns_rows_has_a_model(databases: Databases, database_name: str) -> None:
+    """Except for the earlier name of complete_task_contract."""
     with databases.connect(database_name) as connection:
-        found = connection.execute(f"select proname from ({RESULT_COLUMNS}) as c".encode()).fetchall()
-    others = {"fn_complete_task_contract_idempotent", "prune_task_contracts"}
-    assert {name for (name,) in found} == RESULTS.keys() | others
+        functions = connection.execute(
+            "select p.proname from pg_proc p join pg_type t on t.oid = p.prorettype"
+            " where p.pronamespace = 'public'::regnamespace"
+            " and (t.typtype = 'c' or t.oid = 'record'::regtype)"
+        ).fetchall()
+    assert {name for (name,) in functions} == RESULTS.keys() | {"fn_complete_task_contract_idempotent"}
