@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import types
 import typing
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, NotRequired, Union, get_args, get_origin
 from uuid import UUID
@@ -17,6 +19,7 @@ import pytest
 from psycopg import Connection
 from pydantic import AwareDatetime, BaseModel, JsonValue
 
+import ehg_tasks
 from ehg_tasks import NewContract, models
 from tests.databases import Databases
 from tests.supabase_cli import SupabaseCLI
@@ -25,19 +28,11 @@ from tests.supabase_cli import SupabaseCLI
 # columns that they are computed from are not null.
 NEVER_NULL = {"target_agent", "status", "contracts", "oldest_created_at", "finished_last_hour"}
 
+# The clients say which model belongs to which function: self._rpc("renew_task_contract", Lease, …)
 RESULTS: dict[str, type[BaseModel]] = {
-    "create_task_contract": models.CreatedContract,
-    "create_task_contracts": models.CreatedContract,
-    "claim_task_contract": models.Claim,
-    "renew_task_contract": models.Lease,
-    "complete_task_contract": models.Completion,
-    "fail_task_contract": models.FailedAttempt,
-    "release_task_contract": models.StatusChange,
-    "cancel_task_contract": models.StatusChange,
-    "task_contract_outcomes": models.Outcome,
-    "task_contract_inputs": models.InputArtifact,
-    "read_task_contract": models.ContractView,
-    "cleanup_stale_contracts": models.CleanupReport,
+    function: getattr(models, model)
+    for file in sorted((Path(ehg_tasks.__file__).parent / "_async").glob("*.py"))
+    for function, model in re.findall(r'_rpc\w*\(\s*"(\w+)",\s*(\w+)', file.read_text())
 }
 PYTHON = {
     "uuid": UUID,
@@ -125,20 +120,6 @@ def test_new_contract_fits_an_insert(generated: ModuleType) -> None:
     ours["id"] = ours.pop("contract_id")
     assert {name: kind for name, (kind, _) in ours.items()} == {name: plain(hints[name])[0] for name in ours}
     assert {name for name, field in NewContract.model_fields.items() if field.is_required()} == required
-
-
-# The result columns of each function in public, by its row type or by `returns table`.
-RESULT_COLUMNS = """
-    select p.proname, a.attname as name, format_type(a.atttypid, null) as type
-    from pg_proc p
-    join pg_type t on t.oid = p.prorettype
-    join pg_attribute a on a.attrelid = t.typrelid
-    where p.pronamespace = 'public'::regnamespace
-    union all
-    select p.proname, a.name, format_type(a.type, null)
-    from pg_proc p, unnest(p.proargnames, p.proallargtypes, p.proargmodes) as a (name, type, mode)
-    where p.pronamespace = 'public'::regnamespace and a.mode = 't'
-"""
 
 
 def result_columns(connection: Connection[Any], function: str) -> dict[str, str]:
