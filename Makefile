@@ -41,7 +41,7 @@ prove: $(VENV)/.installed ## The lifecycle against its model, for a hundred thou
 bench: $(VENV)/.installed ## What a claim costs, as ratios.
 	$(BIN)/python bench/claims.py
 
-generated: $(VENV)/.installed ## Write the generated files anew: ehg_tasks/expected.json, docs/access-rules.md.
+generated: $(VENV)/.installed ## Write the generated files: sync clients, expected.json, docs/access-rules.md.
 	$(BIN)/python -m tools.generate
 
 check: $(VENV)/.installed ## Lint, types and the import contract.

@@ -56,7 +56,7 @@ class AsyncReaderMethods(AsyncBase):
     async def _select(
         self, relation: str, refine: Callable[[AsyncSelectRequestBuilder], AsyncSelectRequestBuilder]
     ) -> Any:
-        # Built anew for each attempt, because a query holds the current access token.
+        # Built for each attempt, because a query holds the current access token.
         return (await self._send(lambda: refine(self._api.table(relation).select("*")).execute())).data
 
     async def count(self, **filters: Unpack[ContractFilters]) -> int:

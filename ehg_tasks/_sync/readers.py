@@ -57,7 +57,7 @@ class SyncReaderMethods(SyncBase):
     def _select(
         self, relation: str, refine: Callable[[SyncSelectRequestBuilder], SyncSelectRequestBuilder]
     ) -> Any:
-        # Built anew for each attempt, because a query holds the current access token.
+        # Built for each attempt, because a query holds the current access token.
         return (self._send(lambda: refine(self._api.table(relation).select("*")).execute())).data
 
     def count(self, **filters: Unpack[ContractFilters]) -> int:

@@ -200,15 +200,20 @@ class TestDescribe:
     def test_it_lists_the_objects_of_the_table(self, service: Caller, database: Connection[Any]) -> None:
         create(service)
         [row] = service("describe_task_contracts")
-        told = row["describe_task_contracts"]
-        assert told["row_count"] == 1
-        assert [column["name"] for column in told["columns"]] == [name for name, *_ in spec.COLUMNS]
-        assert {index["name"] for index in told["indexes"]} == {*spec.INDEXES, *spec.ADDED_INDEXES}
-        table = [policy for policy in told["policies"] if policy["table"] == "public.agent_task_contracts"]
+        description = row["describe_task_contracts"]
+        assert description["row_count"] == 1
+        assert [column["name"] for column in description["columns"]] == [name for name, *_ in spec.COLUMNS]
+        assert {index["name"] for index in description["indexes"]} == {*spec.INDEXES, *spec.ADDED_INDEXES}
+        table = [
+            policy for policy in description["policies"] if policy["table"] == "public.agent_task_contracts"
+        ]
         assert {
             (p["name"], p["command"], tuple(p["roles"]), p["using"], p["with_check"]) for p in table
         } == spec.POLICIES
-        assert {trigger["name"] for trigger in told["triggers"]} == {*spec.TRIGGERS, *spec.ADDED_TRIGGERS}
+        assert {trigger["name"] for trigger in description["triggers"]} == {
+            *spec.TRIGGERS,
+            *spec.ADDED_TRIGGERS,
+        }
 
     def test_a_changed_object_changes_the_description(
         self, service: Caller, database: Connection[Any]
@@ -219,7 +224,7 @@ class TestDescribe:
             database.execute("drop index public.idx_task_contracts_claim_order")
             row = database.execute("select public.describe_task_contracts()").fetchone()
         assert row is not None
-        told, then = row[0], before["describe_task_contracts"]
+        description, then = row[0], before["describe_task_contracts"]
         extra = {"object": "public.agent_task_contracts", "role": "anon", "privilege": "SELECT"}
-        assert [grant for grant in told["grants"] if grant not in then["grants"]] == [extra]
-        assert len(told["indexes"]) == len(then["indexes"]) - 1
+        assert [grant for grant in description["grants"] if grant not in then["grants"]] == [extra]
+        assert len(description["indexes"]) == len(then["indexes"]) - 1

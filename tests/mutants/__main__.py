@@ -27,7 +27,7 @@ from rich.console import Console
 
 from ehg_tasks.local import LocalStack
 from tests.databases import Databases
-from tests.mutants.edits import edits
+from tests.mutants.function_bodies import function_bodies
 from tests.mutants.mutants import Mutant, functions, others, policies, tables
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ class Result:
 
 def mutants() -> list[Mutant]:
     """Every mutant; names are unique."""
-    every = [*policies(), *tables(), *functions(), *others(), *edits()]
+    every = [*policies(), *tables(), *functions(), *others(), *function_bodies()]
     duplicates = [name for name, count in Counter(mutant.name for mutant in every).items() if count > 1]
     assert not duplicates, duplicates
     return every
@@ -61,12 +61,12 @@ def server() -> Iterator[Databases]:
 
 
 def apply(databases: Databases, name: str, mutant: Mutant) -> None:
-    """Apply a mutant to a database; the text that an edit replaces must be there."""
+    """Apply a mutant to a database; the text to replace must be there."""
     with databases.connect(name) as connection:
         if mutant.sql:
             connection.execute(mutant.sql.encode())
-        if mutant.edit:
-            function, old, new = mutant.edit
+        if mutant.replace:
+            function, old, new = mutant.replace
             rows = connection.execute(
                 "select pg_get_functiondef(oid) from pg_proc where oid::regproc::text = %s or"
                 " pronamespace::regnamespace || '.' || proname = %s",

@@ -1,7 +1,7 @@
 """Mutants: changes of the database that break a rule, each with the tests that must notice it.
 
 Those of policies, grants and functions are computed from the specification, the access matrix and the
-packaged description of the catalog. A mutant is SQL that runs after the migrations, or an edit of a
+packaged description of the catalog. A mutant is SQL that runs after the migrations, or a change of a
 function's body.
 """
 
@@ -32,14 +32,14 @@ PRIVILEGES = ("select", "insert", "update", "delete", "truncate", "references", 
 class Mutant:
     """One change, and the tests of which one must fail (pytest node ids, without `tests/`).
 
-    `edit` is (function, part of its body, replacement). `equivalent` says why no test can notice a
+    `replace` is (function, part of its body, replacement). `equivalent` says why no test can notice a
     change that changes nothing.
     """
 
     name: str
     test: str
     sql: str = ""
-    edit: tuple[str, str, str] | None = None
+    replace: tuple[str, str, str] | None = None
     equivalent: str = ""
 
 

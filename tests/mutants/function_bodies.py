@@ -17,7 +17,7 @@ SIZES = "access/test_guards.py"
 POISON = "reliability/test_poison.py"
 
 # function -> (name of the mutant, text to replace, replacement, test that fails)
-EDITS: dict[str, list[tuple[str, str, str, str]]] = {
+REPLACEMENTS: dict[str, list[tuple[str, str, str, str]]] = {
     "check_not_final": [
         ("final statuses allowed", "p_contract.status = any (ehg_tasks.final_statuses())", "false", TOKEN),
     ],
@@ -233,9 +233,9 @@ EDITS: dict[str, list[tuple[str, str, str, str]]] = {
 # in between. That window is within one statement, so no test can hold it open.
 
 
-def edits() -> Iterator[Mutant]:
-    """Yield each edit as a mutant."""
-    for function, changes in EDITS.items():
+def function_bodies() -> Iterator[Mutant]:
+    """Yield each replacement as a mutant."""
+    for function, changes in REPLACEMENTS.items():
         schema = "public" if function == "update_task_contracts_timestamp" else "ehg_tasks"
         for name, old, new, test in changes:
-            yield Mutant(f"{function}: {name}", test, edit=(f"{schema}.{function}", old, new))
+            yield Mutant(f"{function}: {name}", test, replace=(f"{schema}.{function}", old, new))
