@@ -98,11 +98,11 @@ create index if not exists idx_task_contracts_claim_order
 -- CREATE TYPE has no IF NOT EXISTS. All types are created together, so looking for one is enough.
 do $$
 begin
-  if to_regtype('public.task_contract_creation') is not null then
+  if to_regtype('public.created_task_contract') is not null then
     return;
   end if;
 
-  create type public.task_contract_creation as (
+  create type public.created_task_contract as (
     contract_id uuid,
     contract_summary text,
     created boolean
@@ -145,7 +145,7 @@ begin
     output_artifact_id uuid
   );
 
-  create type public.task_contract_failure as (
+  create type public.task_contract_failed_attempt as (
     contract_id uuid,
     status text,
     message text,
@@ -174,7 +174,7 @@ begin
     completed_at timestamptz
   );
 
-  create type public.task_contract_input as (
+  create type public.task_contract_input_artifact as (
     artifact_id uuid,
     type text,
     summary text,
@@ -183,19 +183,19 @@ begin
     created_at timestamptz
   );
 
-  create type public.task_contract_cleanup as (
+  create type public.task_contract_cleanup_report as (
     failed_count integer,
     cancelled_count integer,
     requeued_count integer
   );
 
-  create type public.task_contract_pruning as (
+  create type public.task_contract_prune_report as (
     deleted_count integer
   );
 end
 $$;
 
-comment on type public.task_contract_creation is
+comment on type public.created_task_contract is
   'Answer of create_task_contract and create_task_contracts.';
 comment on type public.task_contract_claim is
   'Answer of claim_task_contract: the work, and the lease on it.';
@@ -203,23 +203,24 @@ comment on type public.task_contract_lease is
   'Answer of renew_task_contract.';
 comment on type public.task_contract_completion is
   'Answer of complete_task_contract.';
-comment on type public.task_contract_failure is
+comment on type public.task_contract_failed_attempt is
   'Answer of fail_task_contract. next_attempt_at is null if the failure is final.';
 comment on type public.task_contract_status_change is
   'Answer of release_task_contract and cancel_task_contract.';
 comment on type public.task_contract_outcome is
   'Answer of task_contract_outcomes: status and result of a contract.';
-comment on type public.task_contract_input is
+comment on type public.task_contract_input_artifact is
   'Answer of task_contract_inputs: an input artifact in full.';
-comment on type public.task_contract_cleanup is
+comment on type public.task_contract_cleanup_report is
   'Answer of cleanup_stale_contracts: number of contracts by what became of them.';
-comment on type public.task_contract_pruning is
+comment on type public.task_contract_prune_report is
   'Answer of prune_task_contracts.';
 revoke all on type
-  public.task_contract_creation, public.task_contract_claim, public.task_contract_lease,
-  public.task_contract_completion, public.task_contract_failure, public.task_contract_status_change,
-  public.task_contract_outcome, public.task_contract_input, public.task_contract_cleanup,
-  public.task_contract_pruning
+  public.created_task_contract, public.task_contract_claim, public.task_contract_lease,
+  public.task_contract_completion, public.task_contract_failed_attempt,
+  public.task_contract_status_change, public.task_contract_outcome,
+  public.task_contract_input_artifact, public.task_contract_cleanup_report,
+  public.task_contract_prune_report
   from public, anon, authenticated, service_role;
 
 ---------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ comment on function ehg_tasks.default_contract() is
 revoke all on function ehg_tasks.default_contract() from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.create_task_contracts(p_contracts jsonb)
-returns setof public.task_contract_creation
+returns setof public.created_task_contract
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -124,7 +124,7 @@ begin
       v_contract.id,
       format('%s -> %s: %s', v_contract.parent_agent, v_contract.target_agent, left(v_contract.objective, 100)),
       v_created
-    )::public.task_contract_creation;
+    )::public.created_task_contract;
   end loop;
 exception when others then
   -- The whole call is rolled back. If it had several contracts, the error names the one at fault.
@@ -143,7 +143,7 @@ revoke all on function ehg_tasks.create_task_contracts(jsonb) from public, anon,
 grant execute on function ehg_tasks.create_task_contracts(jsonb) to anon, service_role;
 
 create or replace function public.create_task_contracts(p_contracts jsonb)
-returns setof public.task_contract_creation
+returns setof public.created_task_contract
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.create_task_contracts(p_contracts) $$;
@@ -169,7 +169,7 @@ create or replace function public.create_task_contract(
   p_timeout_minutes integer default 30,
   p_max_retries integer default 2,
   p_created_by text default 'system')
-returns setof public.task_contract_creation
+returns setof public.created_task_contract
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$

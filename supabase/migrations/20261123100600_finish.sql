@@ -212,7 +212,7 @@ grant execute on function public.fn_complete_task_contract_idempotent(uuid, uuid
 
 create or replace function ehg_tasks.fail_task_contract(
   p_contract_id uuid, p_claim_token uuid, p_error_message text, p_retry boolean)
-returns setof public.task_contract_failure
+returns setof public.task_contract_failed_attempt
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -230,7 +230,7 @@ begin
   -- A repeat: of a final failure, or of one that is being retried.
   if v_contract.status = 'failed' and v_contract.completion_idempotency_key = p_claim_token then
     return next (v_contract.id, 'failed', 'already recorded', v_retries, v_next, true
-      )::public.task_contract_failure;
+      )::public.task_contract_failed_attempt;
     return;
   end if;
   select h.not_before into v_next
@@ -238,7 +238,7 @@ begin
   where h.contract_id = v_contract.id and h.claim_token = p_claim_token and h.outcome = 'failed';
   if found and v_contract.status <> all (ehg_tasks.final_statuses()) then
     return next (v_contract.id, 'pending', 'already recorded', v_retries, v_next, true
-      )::public.task_contract_failure;
+      )::public.task_contract_failed_attempt;
     return;
   end if;
 
@@ -250,7 +250,7 @@ begin
     set status = 'pending', retry_count = v_retries + 1, started_at = null, error_message = p_error_message
     where c.id = v_contract.id;
     return next (v_contract.id, 'pending', 'the attempt failed and will be retried', v_retries + 1, v_next, false
-      )::public.task_contract_failure;
+      )::public.task_contract_failed_attempt;
   else
     delete from ehg_tasks.leases l where l.contract_id = v_contract.id;
     update public.agent_task_contracts c
@@ -258,7 +258,7 @@ begin
         completion_idempotency_key = p_claim_token, completed_by_agent_id = v_lease.agent_id
     where c.id = v_contract.id;
     return next (v_contract.id, 'failed', 'task contract failed', v_retries, v_next, false
-      )::public.task_contract_failure;
+      )::public.task_contract_failed_attempt;
   end if;
 end
 $$;
@@ -268,7 +268,7 @@ grant execute on function ehg_tasks.fail_task_contract(uuid, uuid, text, boolean
 
 create or replace function public.fail_task_contract(
   p_contract_id uuid, p_claim_token uuid, p_error_message text, p_retry boolean default true)
-returns setof public.task_contract_failure
+returns setof public.task_contract_failed_attempt
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.fail_task_contract(p_contract_id, p_claim_token, p_error_message, p_retry) $$;

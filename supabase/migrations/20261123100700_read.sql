@@ -44,7 +44,7 @@ revoke all on function public.task_contract_outcomes(uuid[]) from public, anon, 
 grant execute on function public.task_contract_outcomes(uuid[]) to anon, service_role;
 
 create or replace function ehg_tasks.task_contract_inputs(p_contract_id uuid, p_claim_token uuid)
-returns setof public.task_contract_input
+returns setof public.task_contract_input_artifact
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -67,7 +67,7 @@ revoke all on function ehg_tasks.task_contract_inputs(uuid, uuid) from public, a
 grant execute on function ehg_tasks.task_contract_inputs(uuid, uuid) to anon, service_role;
 
 create or replace function public.task_contract_inputs(p_contract_id uuid, p_claim_token uuid)
-returns setof public.task_contract_input
+returns setof public.task_contract_input_artifact
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.task_contract_inputs(p_contract_id, p_claim_token) $$;

@@ -12,7 +12,7 @@
 drop function if exists public.cleanup_stale_contracts();
 
 create or replace function ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes integer, p_limit integer)
-returns setof public.task_contract_cleanup
+returns setof public.task_contract_cleanup_report
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -76,7 +76,7 @@ begin
     v_leased.failed_count + v_unleased.failed_count,
     v_cancelled,
     v_leased.requeued_count + v_unleased.requeued_count
-  )::public.task_contract_cleanup;
+  )::public.task_contract_cleanup_report;
 end
 $$;
 revoke all on function ehg_tasks.cleanup_stale_contracts(integer, integer)
@@ -85,7 +85,7 @@ grant execute on function ehg_tasks.cleanup_stale_contracts(integer, integer) to
 
 create or replace function public.cleanup_stale_contracts(
   p_max_wait_minutes integer default 1440, p_limit integer default 1000)
-returns setof public.task_contract_cleanup
+returns setof public.task_contract_cleanup_report
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit) $$;
@@ -96,7 +96,7 @@ revoke all on function public.cleanup_stale_contracts(integer, integer)
 grant execute on function public.cleanup_stale_contracts(integer, integer) to service_role;
 
 create or replace function ehg_tasks.prune_task_contracts(p_older_than_days integer, p_limit integer)
-returns setof public.task_contract_pruning
+returns setof public.task_contract_prune_report
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -118,7 +118,7 @@ begin
   )
   delete from public.agent_task_contracts c using old where c.id = old.id;
   get diagnostics v_deleted = row_count;
-  return next row(v_deleted)::public.task_contract_pruning;
+  return next row(v_deleted)::public.task_contract_prune_report;
 end
 $$;
 revoke all on function ehg_tasks.prune_task_contracts(integer, integer)
@@ -127,7 +127,7 @@ grant execute on function ehg_tasks.prune_task_contracts(integer, integer) to se
 
 create or replace function public.prune_task_contracts(
   p_older_than_days integer default 30, p_limit integer default 1000)
-returns setof public.task_contract_pruning
+returns setof public.task_contract_prune_report
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.prune_task_contracts(p_older_than_days, p_limit) $$;

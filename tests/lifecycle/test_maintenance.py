@@ -7,9 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import Connection
 
-from tests.access import specification as spec
 from tests.conftest import Project
 from tests.lifecycle.helpers import (
     Database,
@@ -196,35 +194,8 @@ class TestStats:
         assert (done["median_duration_seconds"], done["p95_duration_seconds"]) == (20.0, 29.0)
 
 
-class TestDescribe:
-    def test_it_lists_the_objects_of_the_table(self, service: Caller, database: Connection[Any]) -> None:
-        create(service)
-        [row] = service("describe_task_contracts")
-        description = row["describe_task_contracts"]
-        assert description["row_count"] == 1
-        assert [column["name"] for column in description["columns"]] == [name for name, *_ in spec.COLUMNS]
-        assert {index["name"] for index in description["indexes"]} == {*spec.INDEXES, *spec.ADDED_INDEXES}
-        table = [
-            policy for policy in description["policies"] if policy["table"] == "public.agent_task_contracts"
-        ]
-        assert {
-            (p["name"], p["command"], tuple(p["roles"]), p["using"], p["with_check"]) for p in table
-        } == spec.POLICIES
-        assert {trigger["name"] for trigger in description["triggers"]} == {
-            *spec.TRIGGERS,
-            *spec.ADDED_TRIGGERS,
-        }
-
-    def test_a_changed_object_changes_the_description(
-        self, service: Caller, database: Connection[Any]
-    ) -> None:
-        [before] = service("describe_task_contracts")
-        with database.transaction(force_rollback=True):
-            database.execute("grant select on public.agent_task_contracts to anon")
-            database.execute("drop index public.idx_task_contracts_claim_order")
-            row = database.execute("select public.describe_task_contracts()").fetchone()
-        assert row is not None
-        description, then = row[0], before["describe_task_contracts"]
-        extra = {"object": "public.agent_task_contracts", "role": "anon", "privilege": "SELECT"}
-        assert [grant for grant in description["grants"] if grant not in then["grants"]] == [extra]
-        assert len(description["indexes"]) == len(then["indexes"]) - 1
+def test_a_description_counts_the_rows(service: Caller) -> None:
+    """Its other parts are compared by tests/test_generated.py and tests/cli/test_verify.py."""
+    create(service)
+    [row] = service("describe_task_contracts")
+    assert row["describe_task_contracts"]["row_count"] == 1
