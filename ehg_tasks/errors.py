@@ -172,51 +172,38 @@ class ConnectionFailed(TemporaryError):
 _KINDS = (*TaskContractError.__subclasses__(), *TemporaryError.__subclasses__())
 
 
-def from_answer(
-    status: int,
-    message: str,
-    *,
-    code: str | None = None,
-    details: str | None = None,
-    hint: str | None = None,
-) -> TaskContractError:
-    """The exception for an error that the server described.
+def from_response(response: httpx.Response) -> TaskContractError:
+    """The exception for an HTTP answer that is not a success; its body must have been read.
 
     The code takes precedence over the status: PostgREST answers an agent's refused read with 401 and 42501.
     """
-    kind = _by_code(code) if code else None
-    kind = kind or _by_status(status) or (TaskContractError if code else UnexpectedAnswer)
-    if kind is MigrationsMissing:
-        hint = None  # Postgres suggests type casts, but the function is missing
-    return kind(message, code=code, details=details, hint=hint, status=status)
+    status = response.status_code
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        body = None
+    message = _first_text(body, "message", "msg", "error_description", "error")
+    if message is None:
+        kind = _by_status(status) or UnexpectedAnswer
+        return kind(f"the server answered {status} {response.reason_phrase}".rstrip(), status=status)
+    code = _first_text(body, "error_code", "code")
+    if "/auth/v1/" in response.url.path and status < 500 and status != 429:
+        return AuthenticationFailed(message, code=code, status=status)
+    kind = _by_code(code) or _by_status(status) or (TaskContractError if code else UnexpectedAnswer)
+    # Where a function is missing, Postgres suggests type casts.
+    hint = None if kind is MigrationsMissing else _first_text(body, "hint")
+    return kind(message, code=code, details=_first_text(body, "details"), hint=hint, status=status)
 
 
-def _by_code(code: str) -> type[TaskContractError] | None:
-    return next((kind for kind in _KINDS if code.startswith(kind.codes)), None)
+def _by_code(code: str | None) -> type[TaskContractError] | None:
+    return next((kind for kind in _KINDS if code and code.startswith(kind.codes)), None)
 
 
 def _by_status(status: int) -> type[TaskContractError] | None:
     return next((kind for kind in _KINDS if status in kind.statuses), None)
 
 
-def from_response(response: httpx.Response) -> TaskContractError:
-    """The exception for an HTTP answer that is not a success; its body must have been read."""
-    status = response.status_code
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        body = None
-    message = _text(body, "message", "msg", "error_description", "error")
-    if message is None:
-        kind = _by_status(status) or UnexpectedAnswer
-        return kind(f"the server answered {status} {response.reason_phrase}".rstrip(), status=status)
-    code = _text(body, "error_code", "code")
-    if "/auth/v1/" in response.url.path and status < 500 and status != 429:
-        return AuthenticationFailed(message, code=code, status=status)
-    return from_answer(status, message, code=code, details=_text(body, "details"), hint=_text(body, "hint"))
-
-
-def _text(body: Any, *names: str) -> str | None:
+def _first_text(body: Any, *names: str) -> str | None:
     """The first of these fields that is a string and not empty."""
     if not isinstance(body, dict):
         return None

@@ -11,7 +11,7 @@ from postgrest import APIError
 from supabase_auth.errors import AuthApiError, AuthRetryableError
 
 from ehg_tasks import errors
-from ehg_tasks.errors import TaskContractError, from_answer, from_response, one_line, translate
+from ehg_tasks.errors import TaskContractError, from_response, one_line, translate
 
 REST = "https://abcdefgh.supabase.co/rest/v1/rpc/claim_task_contract"
 AUTH = "https://abcdefgh.supabase.co/auth/v1/token"
@@ -61,7 +61,7 @@ AUTH = "https://abcdefgh.supabase.co/auth/v1/token"
 def test_the_code_of_an_error_takes_precedence_over_its_status(
     status: int, code: str | None, kind: type[TaskContractError]
 ) -> None:
-    error = from_answer(status, "message", code=code, details="more", hint=None)
+    error = answer(status, json={"message": "message", "code": code, "details": "more"})
     assert type(error) is kind
     assert (error.message, error.code, error.details, error.status) == ("message", code, "more", status)
     assert error.retryable is issubclass(kind, errors.TemporaryError)
