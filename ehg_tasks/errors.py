@@ -67,9 +67,9 @@ class TaskContractError(Exception):
 
     def __str__(self) -> str:
         """One line: message, code, details, hint."""
-        text = f"{self.message} ({self.code})" if self.code else self.message
-        more = [part for part in (self.details, self.hint) if part]
-        return " ".join(". ".join([text.rstrip("."), *more]).split())
+        message = f"{self.message.rstrip('.')} ({self.code})" if self.code else self.message
+        *parts, last = (part for part in (message, self.details, self.hint) if part)
+        return " ".join(". ".join([*(part.rstrip(".") for part in parts), last]).split())
 
 
 class SettingsError(TaskContractError):

@@ -76,7 +76,7 @@ def test_the_docstring_lists_every_exception() -> None:
 
 def test_an_error_prints_as_one_line_with_code_details_and_hint() -> None:
     error = errors.BadArgument("no\n such  thing.", code="TC005", details="a\tb", hint="Do this.")
-    assert str(error) == "no such thing. (TC005). a b. Do this."
+    assert str(error) == "no such thing (TC005). a b. Do this."
     assert str(errors.ClaimLost("gone")) == "gone"
     assert str(errors.MigrationsMissing("no table", code="42P01")).endswith(
         f"(42P01). {errors.MigrationsMissing.advice}"
