@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,24 +17,21 @@ _UUIDS = frozenset(
     {"contract_id", "claim_token", "request_key", "agent_id", "output_artifact_id", "idempotency_key"}
 )
 
-NULL = object()
-"""A parameter that is sent as null; None leaves a parameter out."""
 
-
-def parameters(**values: Any) -> dict[str, Any]:
+def parameters(required: Mapping[str, Any], optional: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON parameters of a database function, named `p_…`.
 
-    None leaves a parameter out, so that defaults live in SQL alone.
+    A required parameter that is None is sent as null. An optional one is left out, so that its default
+    lives in SQL alone.
 
     Raises:
         BadArgument: a value is not JSON that Postgres can store, or an id is not a UUID.
     """
-    return {f"p_{name}": _parameter(name, value) for name, value in values.items() if value is not None}
+    given = {name: value for name, value in optional.items() if value is not None}
+    return {f"p_{name}": _parameter(name, value) for name, value in (dict(required) | given).items()}
 
 
 def _parameter(name: str, value: Any) -> Any:
-    if value is NULL:
-        return None
     return uuid_text(name, value) if name in _UUIDS else storable(name, value)
 
 

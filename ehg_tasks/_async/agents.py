@@ -49,17 +49,17 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         Raises:
             BadArgument, TooLarge: a field is not as `NewContract` describes it.
             IdempotencyConflict: another contract has this `contract_id`.
-            InvalidData: there is no such `sd_id` or artifact.
+            InvalidData: there is no such `sd_id`.
         """
         if contract is not None and fields:
             raise BadArgument("give a NewContract or its fields, not both")
         new = contract or NewContract(**fields)
-        return await self._rpc("create_task_contract", CreatedContract, **_new(new))
+        return await self._rpc("create_task_contract", CreatedContract, _new(new))
 
     async def create_many(self, contracts: Iterable[NewContract], /) -> list[CreatedContract]:
         """Create up to 1000 contracts in one call, all or none."""
         new = [_new(contract) for contract in contracts]
-        return await self._rpc_rows("create_task_contracts", CreatedContract, contracts=new)
+        return await self._rpc_rows("create_task_contracts", CreatedContract, {"contracts": new})
 
     async def claim(
         self,
@@ -77,15 +77,17 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         return await self._rpc_rows(
             "claim_task_contract",
             Claim,
-            target_agent=target_agent,
-            limit=limit,
-            request_key=request_key or uuid4(),
+            {
+                "target_agent": target_agent,
+                "limit": limit,
+                "request_key": uuid4() if request_key is None else request_key,
+            },
             agent_id=agent_id,
         )
 
     async def renew(self, claim: ClaimHandle) -> Lease:
         """Extend a claim to `timeout_minutes` from now. Raises ClaimLost, StatusConflict."""
-        return await self._rpc("renew_task_contract", Lease, **_proof(claim))
+        return await self._rpc("renew_task_contract", Lease, _proof(claim))
 
     async def complete(
         self,
@@ -119,11 +121,11 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
             contract = _proof(claim)
         else:  # the service role has no token: a new key makes the call repeatable
             contract = {"contract_id": claim}
-            idempotency_key = idempotency_key or uuid4()
+            idempotency_key = uuid4() if idempotency_key is None else idempotency_key
         return await self._rpc(
             "complete_task_contract",
             Completion,
-            **contract,
+            contract,
             output=output,
             result_summary=result_summary,
             output_artifact_id=output_artifact_id,
@@ -140,24 +142,25 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         return await self._rpc(
             "fail_task_contract",
             FailedAttempt,
-            **_proof(claim),
-            error_message=message,
+            _proof(claim) | {"error_message": message},
             retry=None if retry else False,
         )
 
     async def release(self, claim: ClaimHandle) -> StatusChange:
         """Give a claim back without spending a retry. Raises ClaimLost, StatusConflict."""
-        return await self._rpc("release_task_contract", StatusChange, **_proof(claim))
+        return await self._rpc("release_task_contract", StatusChange, _proof(claim))
 
     async def cancel(self, contract_id: UUID | str, reason: str | None = None) -> StatusChange:
         """Cancel a contract that has not ended. Raises ContractNotFound, StatusConflict."""
-        return await self._rpc("cancel_task_contract", StatusChange, contract_id=contract_id, reason=reason)
+        return await self._rpc(
+            "cancel_task_contract", StatusChange, {"contract_id": contract_id}, reason=reason
+        )
 
     async def outcome(self, contract_id: UUID | str) -> Outcome:
         """Return the status and result of a contract so far. Raises ContractNotFound."""
         contract_id = uuid_text("contract_id", contract_id)
         return await self._rpc_contract(
-            "task_contract_outcomes", Outcome, contract_id, contract_ids=[contract_id]
+            "task_contract_outcomes", Outcome, contract_id, {"contract_ids": [contract_id]}
         )
 
     async def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
@@ -166,12 +169,12 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         outcomes: list[Outcome] = []
         for start in range(0, len(ids), IDS_PER_CALL):
             part = ids[start : start + IDS_PER_CALL]
-            outcomes += await self._rpc_rows("task_contract_outcomes", Outcome, contract_ids=part)
+            outcomes += await self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
         return outcomes
 
     async def inputs(self, claim: ClaimHandle) -> list[InputArtifact]:
         """Return the input artifacts of a claimed contract, in full. Raises ClaimLost, StatusConflict."""
-        return await self._rpc_rows("task_contract_inputs", InputArtifact, **_proof(claim))
+        return await self._rpc_rows("task_contract_inputs", InputArtifact, _proof(claim))
 
 
 class AsyncAgentTasks(AsyncAgentMethods[ClaimHandle]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
@@ -112,21 +113,25 @@ class AsyncBase:
             retries -= 1
             await sleep(backoff.next())
 
-    async def _data(self, function: str, /, **values: Any) -> Any:
-        """Call a database function. A value of None leaves its parameter out."""
-        given = parameters(**values)
+    async def _data(self, function: str, required: Mapping[str, Any], /, **optional: Any) -> Any:
+        """Call a database function. Required parameters are always sent, optional ones unless None."""
+        given = parameters(required, optional)
         return (await self._send(lambda: self._api.rpc(function, given).execute())).data
 
-    async def _rpc(self, function: str, model: type[Model], /, **values: Any) -> Model:
+    async def _rpc(
+        self, function: str, model: type[Model], required: Mapping[str, Any], /, **optional: Any
+    ) -> Model:
         """Call a database function that returns one row."""
-        return answers.row(model, await self._data(function, **values))
+        return answers.row(model, await self._data(function, required, **optional))
 
-    async def _rpc_rows(self, function: str, model: type[Model], /, **values: Any) -> list[Model]:
+    async def _rpc_rows(
+        self, function: str, model: type[Model], required: Mapping[str, Any], /, **optional: Any
+    ) -> list[Model]:
         """Call a database function that returns any number of rows."""
-        return answers.rows(model, await self._data(function, **values))
+        return answers.rows(model, await self._data(function, required, **optional))
 
     async def _rpc_contract(
-        self, function: str, model: type[Model], contract_id: UUID | str, /, **values: Any
+        self, function: str, model: type[Model], contract_id: UUID | str, required: Mapping[str, Any], /
     ) -> Model:
         """Call a database function that returns one contract's row, or none if there is no such contract."""
-        return answers.contract(model, contract_id, await self._data(function, **values))
+        return answers.contract(model, contract_id, await self._data(function, required))

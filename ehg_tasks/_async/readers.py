@@ -82,7 +82,7 @@ class AsyncReaderMethods(AsyncBase):
     async def read(self, contract_id: UUID | str) -> ContractView:
         """Return a contract with previews of its inputs. Raises ContractNotFound."""
         return await self._rpc_contract(
-            "read_task_contract", ContractView, contract_id, contract_id=contract_id
+            "read_task_contract", ContractView, contract_id, {"contract_id": contract_id}
         )
 
     async def stats(self) -> builtins.list[ContractStats]:

@@ -12,13 +12,13 @@ from ehg_tasks._sync.readers import SyncReaderMethods
 from ehg_tasks.errors import ContractNotFound, UnexpectedAnswer
 from ehg_tasks.models import ClaimHandle, CleanupReport, PruneReport, TaskContract
 from ehg_tasks.pages import TABLE
-from ehg_tasks.values import NULL, uuid_text
+from ehg_tasks.values import uuid_text
 
 
 class BackendTasks(SyncAgentMethods[ClaimHandle | UUID | str], SyncReaderMethods):
     """A backend job, with the secret key: does what agents and dashboards do, and maintenance.
 
-    It may `complete` a contract by its id alone, without having claimed it.
+    It may `complete` a contract in progress by its id alone, without the claim.
     """
 
     _key_kind = "secret"
@@ -51,17 +51,17 @@ class BackendTasks(SyncAgentMethods[ClaimHandle | UUID | str], SyncReaderMethods
         None for `max_wait_minutes` cancels nothing. Each call ends or cancels at most `limit`
         contracts of each kind: repeat it until the counts are zero.
         """
-        wait = NULL if max_wait_minutes is None else max_wait_minutes
-        return self._rpc("cleanup_stale_contracts", CleanupReport, max_wait_minutes=wait, limit=limit)
+        required = {"max_wait_minutes": max_wait_minutes, "limit": limit}
+        return self._rpc("cleanup_stale_contracts", CleanupReport, required)
 
     def prune(self, *, older_than_days: int = 30, limit: int = 1000) -> int:
         """Delete up to `limit` contracts that ended at least so long ago; return how many. Artifacts stay."""
-        report = self._rpc("prune_task_contracts", PruneReport, older_than_days=older_than_days, limit=limit)
-        return report.deleted_count
+        required = {"older_than_days": older_than_days, "limit": limit}
+        return (self._rpc("prune_task_contracts", PruneReport, required)).deleted_count
 
     def describe(self) -> dict[str, Any]:
         """Describe the live table: columns, constraints, indexes, policies, triggers, grants, row count."""
-        described = self._data("describe_task_contracts")
+        described = self._data("describe_task_contracts", {})
         if not isinstance(described, dict):
             raise UnexpectedAnswer("the answer is not a description")
         return described

@@ -82,7 +82,9 @@ class SyncReaderMethods(SyncBase):
 
     def read(self, contract_id: UUID | str) -> ContractView:
         """Return a contract with previews of its inputs. Raises ContractNotFound."""
-        return self._rpc_contract("read_task_contract", ContractView, contract_id, contract_id=contract_id)
+        return self._rpc_contract(
+            "read_task_contract", ContractView, contract_id, {"contract_id": contract_id}
+        )
 
     def stats(self) -> builtins.list[ContractStats]:
         """Return figures for each target agent and status, in that order. Every 1000 rows take a query."""

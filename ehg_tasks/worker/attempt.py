@@ -67,7 +67,8 @@ class Attempt:
             await first_of(handling, renewing, stop_now)
             if handling.done():
                 renewing.cancel()
-                await self.record(handling.result())
+                cancelled_itself = Failure("the handler cancelled its own task")
+                await self.record(cancelled_itself if handling.cancelled() else handling.result())
                 return
             self._lease.cancelled.set()
             if is_async:
@@ -176,7 +177,7 @@ class Attempt:
             case Failure(message, retry, error):
                 answer = await client.fail(task, message, retry=retry)
                 pending = answer.status == ContractStatus.PENDING
-                text = f"{'failed, to be retried' if pending else 'failed'}: {message}"
+                text = f"{'failed and will be retried' if pending else 'failed'}: {message}"
                 self._end("retried" if pending else "failed", text, logging.WARNING, error)
 
     def _end(

@@ -57,7 +57,7 @@ class Failure:
         """The failure that an exception of a handler means."""
         try:
             text = str(error).strip()
-        except Exception:  # noqa: BLE001 - the handler's own class may be broken
+        except BaseException:  # noqa: BLE001 - the handler's class, and its failure must be reported anyway
             text = ""
         if isinstance(error, FinalFailure):
             return cls(storable_text(text or "the handler gave up"), retry=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,31 @@ def test_prune_deletes_contracts_that_ended_long_ago(backend: BackendTasks, cont
     backend.cancel(recent.contract_id)
     assert backend.prune() == 1
     assert [row["id"] for row in contracts()] == [recent.contract_id]
+
+
+def test_none_for_a_required_argument_is_refused_and_nothing_changes(
+    backend: BackendTasks, contracts: Contracts
+) -> None:
+    """It must not become the default: prune(older_than_days=None) would delete contracts."""
+    created = backend.create(**WORK)
+    backend.update(created.contract_id, status="failed", completed_at=datetime(2026, 1, 1, tzinfo=UTC))
+    before = contracts()
+    none: Any = None
+    calls: list[Callable[[], object]] = [
+        lambda: backend.prune(older_than_days=none),
+        lambda: backend.prune(limit=none),
+        lambda: backend.cleanup(limit=none),
+        lambda: backend.claim(none),
+        lambda: backend.claim("DESIGN", limit=none),
+        lambda: backend.cancel(none),
+        lambda: backend.complete(none),
+        lambda: backend.read(none),
+        lambda: backend.outcomes([none]),
+    ]
+    for call in calls:
+        with pytest.raises(BadArgument):
+            call()
+    assert contracts() == before
 
 
 def test_describe_returns_the_live_table(backend: BackendTasks) -> None:

@@ -117,7 +117,7 @@ def test_contracts_are_claimed_in_batches_and_run_concurrently(agent: AgentTasks
 
 class UnprintableError(Exception):
     def __str__(self) -> str:
-        raise ValueError
+        raise SystemExit
 
 
 @pytest.mark.parametrize(
@@ -176,3 +176,16 @@ def test_an_exception_in_the_last_attempt_fails_the_contract(agent: AgentTasks, 
     [contract_id] = create_contracts(agent, max_retries=0)
     assert run_worker(agent, lambda _: 1 / 0).failed == 1
     assert contract(database, contract_id)["status"] == "failed"
+
+
+def test_a_handler_that_cancels_its_own_task_fails_the_attempt(agent: AgentTasks) -> None:
+    ids = create_contracts(agent, max_retries=0)
+
+    async def handler(_: AsyncTask) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+
+    assert run_worker(agent, handler).failed == 1
+    assert agent.outcome(ids[0]).error_message == "the handler cancelled its own task"

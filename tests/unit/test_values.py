@@ -9,26 +9,28 @@ from uuid import UUID
 import pytest
 
 from ehg_tasks.errors import BadArgument
-from ehg_tasks.values import NULL, parameters, storable, timestamp, uuid_text
+from ehg_tasks.values import parameters, storable, timestamp, uuid_text
 
 ID = UUID(int=1)
 
 
-def test_none_leaves_a_parameter_out_and_null_sends_null() -> None:
-    assert parameters(limit=5, agent_id=None, max_wait_minutes=NULL) == {
+def test_an_optional_parameter_that_is_none_is_left_out_and_a_required_one_is_sent_as_null() -> None:
+    assert parameters({"limit": 5, "max_wait_minutes": None}, {"agent_id": None, "retry": False}) == {
         "p_limit": 5,
         "p_max_wait_minutes": None,
+        "p_retry": False,
     }
 
 
 def test_ids_are_checked_and_sent_as_text() -> None:
-    assert parameters(contract_id=ID, request_key=str(ID)) == {
+    assert parameters({"contract_id": ID}, {"request_key": str(ID)}) == {
         "p_contract_id": str(ID),
         "p_request_key": str(ID),
     }
     for name in ("contract_id", "claim_token", "request_key", "agent_id", "idempotency_key"):
-        with pytest.raises(BadArgument, match=f"^{name} is not a UUID"):
-            parameters(**{name: "x"})
+        for value in ("x", "", None):
+            with pytest.raises(BadArgument, match=f"^{name} is not a UUID"):
+                parameters({name: value}, {})
 
 
 @pytest.mark.parametrize("value", ["", "x", 5, None, b"x", "{" + "0" * 40])
