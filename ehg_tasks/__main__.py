@@ -1,4 +1,4 @@
-"""``ehg-tasks`` and ``python -m ehg_tasks``."""
+"""`ehg-tasks` and `python -m ehg_tasks`."""
 
 from __future__ import annotations
 

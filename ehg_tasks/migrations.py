@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """Return the folder that holds ``migrations/`` and ``optional/``.
+    """Return the folder that holds `migrations/` and `optional/`.
 
-    An installed package contains a copy; a checkout uses its ``supabase/`` folder.
+    An installed package contains a copy; a checkout uses its `supabase/` folder.
     """
     packaged = Path(__file__).parent / "sql"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "supabase"
@@ -20,5 +20,5 @@ def migrations() -> list[Path]:
 
 
 def optional() -> list[Path]:
-    """Return the optional SQL files: ``hardened.sql`` and ``schedule_cleanup.sql``."""
+    """Return the optional SQL files: `hardened.sql` and `schedule_cleanup.sql`."""
     return sorted((folder() / "optional").glob("*.sql"))

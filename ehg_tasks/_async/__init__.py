@@ -1,4 +1,4 @@
-"""The three roles on supabase-py. `_async` is written by hand; `make generated` makes `_sync` from it."""
+"""The three roles on supabase-py. `_async` is written by hand; `make generated` writes `_sync` from it."""
 
 from __future__ import annotations
 

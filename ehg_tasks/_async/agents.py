@@ -23,7 +23,7 @@ from ehg_tasks.new_contract import NewContract, NewContractFields
 from ehg_tasks.values import uuid_text
 
 IDS_PER_CALL = 1000  # the limit of task_contract_outcomes
-Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what a result is recorded with
+Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what `complete` accepts
 
 
 def _new(contract: NewContract) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
 
         Raises:
             ClaimLost, StatusConflict: the contract has been handed to another worker, or has ended.
-            IdempotencyConflict: it was finished under another key, or with another result.
+            IdempotencyConflict: it was finished with another key or another result.
             BadArgument, TooLarge: the output is not JSON, or too large.
         """
         if isinstance(claim, ClaimHandle):
@@ -135,9 +135,10 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         )
 
     async def fail(self, claim: ClaimHandle, message: str, *, retry: bool = True) -> FailedAttempt:
-        """End an attempt with an error: pending again after a wait while retries are left, else failed.
+        """Fail the attempt. Raises ClaimLost, StatusConflict.
 
-        `retry=False` fails the contract at once. Raises ClaimLost, StatusConflict.
+        The contract is pending again after a wait, or fails if no retries are left. `retry=False` fails it
+        at once.
         """
         return await self._rpc(
             "fail_task_contract",
@@ -147,7 +148,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         )
 
     async def release(self, claim: ClaimHandle) -> StatusChange:
-        """Give a claim back without spending a retry. Raises ClaimLost, StatusConflict."""
+        """Release a claim without using up a retry. Raises ClaimLost, StatusConflict."""
         return await self._rpc("release_task_contract", StatusChange, _proof(claim))
 
     async def cancel(self, contract_id: UUID | str, reason: str | None = None) -> StatusChange:
@@ -164,7 +165,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         )
 
     async def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
-        """Return the outcomes of contracts in the given order, each once; unknown ids are left out."""
+        """Return outcomes in the order of the ids, without duplicates; unknown ids are left out."""
         ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
         outcomes: list[Outcome] = []
         for start in range(0, len(ids), IDS_PER_CALL):

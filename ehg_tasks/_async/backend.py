@@ -37,7 +37,10 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
         return answers.contract(TaskContract, contract_id, answer.data)
 
     async def delete(self, contract_id: UUID | str) -> None:
-        """Delete a contract. Not retried: after a lost connection it may be gone. Raises ContractNotFound."""
+        """Delete a contract. Raises ContractNotFound.
+
+        Not retried, because a lost answer may mean that it was deleted.
+        """
         contract_id = uuid_text("contract_id", contract_id)
         answer = await self._send(
             lambda: self._api.table(TABLE).delete().eq("id", contract_id).select("id").execute(),
@@ -47,7 +50,7 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
             raise ContractNotFound(f"there is no task contract {contract_id}")
 
     async def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
-        """End attempts whose lease has expired, and cancel what waited longer than `max_wait_minutes`.
+        """End attempts whose lease has expired, and cancel what has waited longer than `max_wait_minutes`.
 
         None for `max_wait_minutes` cancels nothing. Each call ends or cancels at most `limit`
         contracts of each kind: repeat it until the counts are zero.
@@ -56,7 +59,10 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
         return await self._rpc("cleanup_stale_contracts", CleanupReport, required)
 
     async def prune(self, *, older_than_days: int = 30, limit: int = 1000) -> int:
-        """Delete up to `limit` contracts that ended at least so long ago; return how many. Artifacts stay."""
+        """Delete up to `limit` contracts that ended more than `older_than_days` days ago; return how many.
+
+        Their artifacts are kept.
+        """
         required = {"older_than_days": older_than_days, "limit": limit}
         return (await self._rpc("prune_task_contracts", PruneReport, required)).deleted_count
 

@@ -64,7 +64,7 @@ class AsyncReaderMethods(AsyncBase):
         where = pages.conditions(filters)
 
         def execute() -> Any:
-            # Not a HEAD request, because its answer would not say what is wrong.
+            # Not a HEAD request, because an error answer to HEAD has no body.
             select = self._api.table(TABLE).select("id", count=CountMethod.exact)
             return pages.narrow(select, where).limit(1).execute()
 
@@ -86,7 +86,7 @@ class AsyncReaderMethods(AsyncBase):
         )
 
     async def stats(self) -> builtins.list[ContractStats]:
-        """Return figures for each target agent and status, in that order. Every 1000 rows take a query."""
+        """Return figures for each target agent and status, in that order. Sends one request per 1000 rows."""
         figures: builtins.list[ContractStats] = []
 
         def remaining(select: AsyncSelectRequestBuilder) -> AsyncSelectRequestBuilder:

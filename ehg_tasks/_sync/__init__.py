@@ -1,5 +1,5 @@
 # Generated from ehg_tasks/_async by `make generated`. Do not edit.
-"""The three roles on supabase-py. `_async` is written by hand; `make generated` makes `_sync` from it."""
+"""The three roles on supabase-py. `_async` is written by hand; `make generated` writes `_sync` from it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,10 @@ class BackendTasks(SyncAgentMethods[ClaimHandle | UUID | str], SyncReaderMethods
         return answers.contract(TaskContract, contract_id, answer.data)
 
     def delete(self, contract_id: UUID | str) -> None:
-        """Delete a contract. Not retried: after a lost connection it may be gone. Raises ContractNotFound."""
+        """Delete a contract. Raises ContractNotFound.
+
+        Not retried, because a lost answer may mean that it was deleted.
+        """
         contract_id = uuid_text("contract_id", contract_id)
         answer = self._send(
             lambda: self._api.table(TABLE).delete().eq("id", contract_id).select("id").execute(),
@@ -46,7 +49,7 @@ class BackendTasks(SyncAgentMethods[ClaimHandle | UUID | str], SyncReaderMethods
             raise ContractNotFound(f"there is no task contract {contract_id}")
 
     def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
-        """End attempts whose lease has expired, and cancel what waited longer than `max_wait_minutes`.
+        """End attempts whose lease has expired, and cancel what has waited longer than `max_wait_minutes`.
 
         None for `max_wait_minutes` cancels nothing. Each call ends or cancels at most `limit`
         contracts of each kind: repeat it until the counts are zero.
@@ -55,7 +58,10 @@ class BackendTasks(SyncAgentMethods[ClaimHandle | UUID | str], SyncReaderMethods
         return self._rpc("cleanup_stale_contracts", CleanupReport, required)
 
     def prune(self, *, older_than_days: int = 30, limit: int = 1000) -> int:
-        """Delete up to `limit` contracts that ended at least so long ago; return how many. Artifacts stay."""
+        """Delete up to `limit` contracts that ended more than `older_than_days` days ago; return how many.
+
+        Their artifacts are kept.
+        """
         required = {"older_than_days": older_than_days, "limit": limit}
         return (self._rpc("prune_task_contracts", PruneReport, required)).deleted_count
 

@@ -32,9 +32,8 @@ def _raise_for_status(response: httpx.Response) -> None:
 class SyncBase:
     """A connection to a project, and a context manager that closes it.
 
-    Every method raises a `TaskContractError`, whatever went wrong (see `ehg_tasks.errors`); the
-    docstrings name the errors that are specific to a method. Errors that are `retryable` are retried
-    first.
+    Failures are raised as `TaskContractError` (see `ehg_tasks.errors`); the docstrings name the errors
+    that are specific to a method. Errors that are `retryable` are retried first.
 
     An async client belongs to one event loop. Threads may share a sync client.
 

@@ -65,7 +65,7 @@ class SyncReaderMethods(SyncBase):
         where = pages.conditions(filters)
 
         def execute() -> Any:
-            # Not a HEAD request, because its answer would not say what is wrong.
+            # Not a HEAD request, because an error answer to HEAD has no body.
             select = self._api.table(TABLE).select("id", count=CountMethod.exact)
             return pages.narrow(select, where).limit(1).execute()
 
@@ -87,7 +87,7 @@ class SyncReaderMethods(SyncBase):
         )
 
     def stats(self) -> builtins.list[ContractStats]:
-        """Return figures for each target agent and status, in that order. Every 1000 rows take a query."""
+        """Return figures for each target agent and status, in that order. Sends one request per 1000 rows."""
         figures: builtins.list[ContractStats] = []
 
         def remaining(select: SyncSelectRequestBuilder) -> SyncSelectRequestBuilder:

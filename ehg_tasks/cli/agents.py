@@ -40,7 +40,7 @@ CONTRACT_OPTIONS = {
     "objective": option(
         "--objective", "The work to do; - reads it from standard input.", callback=text_value
     ),
-    "contract_id": option("--id", "An id of your choice: repeating the command is safe.", metavar="UUID"),
+    "contract_id": option("--id", "Your own id, so that the command can be repeated safely.", metavar="UUID"),
     "session_id": option("--session", "The session that the work belongs to.", metavar="UUID"),
     "sd_id": option("--sd", "The strategic directive that the work serves."),
     "constraints": json_option("--constraints", "Rules for the work"),
@@ -133,7 +133,7 @@ def claim(
     target: Annotated[str, typer.Argument(metavar="AGENT", help="The target agent.", show_default=False)],
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many contracts to claim at most.")] = 1,
     agent_id: Annotated[
-        str | None, typer.Option(metavar="UUID", help="The id of the claiming agent, for the records.")
+        str | None, typer.Option(metavar="UUID", help="The id of the claiming agent, to record.")
     ] = None,
     request_key: Annotated[
         str | None, typer.Option(metavar="UUID", help="Repeating a key returns the same claims.")
@@ -184,7 +184,7 @@ def fail(
 
 @command()
 def release(contract_id: ContractId, token: Token, as_json: AsJson = False) -> None:
-    """Release a claim: the contract is pending again, and no retry is spent."""
+    """Release a claim: the contract is pending again, and no retry is used up."""
     with _agent() as agent:
         print_result(agent.release(claim_handle(contract_id, token)), as_json, _status_line)
 

@@ -54,7 +54,7 @@ def json_option(name: str, help: str) -> Any:  # noqa: A002
 
 
 def with_options(options: Mapping[str, Any]) -> Callable[[Command], Command]:
-    """Add options to a command, which takes their values as `**options`; None is an option not given.
+    """Add options to a command, which takes their values as `**options`; an option not given is None.
 
     Args:
         options: the `option` for each keyword. In the help they precede the command's own options.
@@ -153,5 +153,6 @@ def time_value(option: typer.CallbackParam, given: str | None) -> datetime | Non
         return time if time.tzinfo else time.astimezone()
     except (ValueError, OverflowError):
         raise BadArgument(
-            f"{option.opts[0]} is not an ISO 8601 time", hint="Write 2026-11-23 or 2026-11-23T09:30:00Z."
+            f"{option.opts[0]} is not an ISO 8601 time",
+            hint="Use the form 2026-11-23 or 2026-11-23T09:30:00Z.",
         ) from None

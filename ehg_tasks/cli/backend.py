@@ -75,7 +75,7 @@ def prune(
     ] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Delete contracts that ended long ago; their artifacts stay."""
+    """Delete contracts that ended long ago; their artifacts are kept."""
     total = 0
     with _backend() as backend:
         while deleted := backend.prune(older_than_days=older_than_days):

@@ -109,7 +109,7 @@ class _Run:
     async def _write(self, data: bytes) -> None:
         stdin = self._process.stdin
         assert stdin is not None
-        with suppress(BrokenPipeError, ConnectionResetError):  # the program need not read
+        with suppress(BrokenPipeError, ConnectionResetError):  # the program may not read its input
             stdin.write(data)
             await stdin.drain()
         stdin.close()

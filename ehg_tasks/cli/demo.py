@@ -1,4 +1,4 @@
-"""``ehg-tasks demo``: agents that check documents for one another."""
+"""`ehg-tasks demo`: agents that check documents for one another."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ def demo(
 
     checked = (folder or SAMPLES).resolve()
     if not checked.is_dir():
-        raise BadArgument(f"{folder} is not a folder", hint="Name the folder that holds the documents.")
+        raise BadArgument(f"{folder} is not a folder", hint="Give the path of a folder with Markdown files.")
     documents = find_documents(checked)
     if not documents:
-        raise BadArgument(f"there are no .md files in {folder}", hint="Name another folder, or none.")
+        raise BadArgument(
+            f"there are no .md files in {folder}",
+            hint="Name another folder, or omit it to check the samples.",
+        )
 
     print_notice(f"Documents: {len(documents)} in {checked}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up, as on Ctrl-C

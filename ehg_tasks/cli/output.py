@@ -56,7 +56,7 @@ def shortened(text: str, width: int = 100) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as people read it, with times in the time zone of this machine."""
+    """Return a value as text for people, with times in this machine's time zone."""
     match value:
         case None:
             return "-"

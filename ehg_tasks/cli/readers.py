@@ -98,7 +98,7 @@ def list_(
 ) -> None:
     """List contracts in order of creation."""
     with _reader() as client:
-        # One more than is shown tells whether there are more.
+        # One more than is printed shows whether there are more.
         contracts = list(client.list(limit=limit + 1, newest_first=newest, **filters))
     print_result(contracts[:limit], as_json, _contract_table, empty="No contracts.")
     if len(contracts) > limit and not as_json:

@@ -1,4 +1,4 @@
-"""Commands that run an action again and again, until they are stopped."""
+"""Repeat an action, or wait, until the user stops the command."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def until_stopped() -> Iterator[None]:
 
 
 def repeat(action: Callable[[], None], every: float, times: int | None = None) -> None:
-    """Run an action every `every` seconds, `times` times or without end.
+    """Run an action every `every` seconds, `times` times or forever.
 
     Raises:
-        TemporaryError: the last run failed with it; an earlier one is a notice.
+        TemporaryError: the last run failed; earlier failures are printed as notices.
     """
     runs = 0
     while True:

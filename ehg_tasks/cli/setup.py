@@ -1,4 +1,4 @@
-"""The commands for setting up: the demo, ``ehg-tasks migrations`` and ``ehg-tasks local``."""
+"""The commands for setting up: the demo, `ehg-tasks migrations` and `ehg-tasks local`."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def export(
     )
     if new and not as_json:
         print_notice(f"Copied {len(new)} files; {len(existing)} existed already. Next: supabase db push.")
-        print_notice(f"The files in {folder}/optional are not migrations. Apply by hand those that you want.")
+        print_notice(f"The files in {folder}/optional are not migrations. Apply the ones you want by hand.")
 
 
 # --- local -------------------------------------------------------------------------------------
@@ -152,13 +152,13 @@ def env(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 @local_app.command()
 def reset(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Recreate the database from the migrations; the keys stay."""
+    """Recreate the database from the migrations; the keys are kept."""
     _stack(directory).reset()
     print_notice("The database is empty, and the migrations are applied.")
 
 
 @local_app.command()
 def stop(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Stop the stack; its data stays."""
+    """Stop the stack; its data is kept."""
     was_running = _stack(directory).stop_running()
-    print_notice("The stack has stopped; its data stays." if was_running else "The stack was not running.")
+    print_notice("The stack has stopped; its data is kept." if was_running else "The stack was not running.")

@@ -1,4 +1,4 @@
-"""``ehg-tasks work``: a worker that runs a program for each contract."""
+"""`ehg-tasks work`: a worker that runs a program for each contract."""
 
 from __future__ import annotations
 

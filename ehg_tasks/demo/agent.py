@@ -1,4 +1,4 @@
-"""An agent process of the demo: ``python -m ehg_tasks.demo.agent FOLDER AGENT``.
+"""An agent process of the demo: `python -m ehg_tasks.demo.agent FOLDER AGENT`.
 
 It has only the publishable key, and works on the contracts of AGENT until its standard input ends.
 Standard input ends with the parent process, so no agent outlives the demo.
@@ -17,7 +17,7 @@ from ehg_tasks.demo.documents import check_document
 
 
 def main(folder: Path, target_agent: str) -> None:
-    """Check documents in ``folder`` until standard input ends."""
+    """Check documents in `folder` until standard input ends."""
 
     def check(task: Task) -> Result:
         constraints: Any = task.constraints

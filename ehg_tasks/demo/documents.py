@@ -2,9 +2,9 @@
 
 Rules:
 
-- ``heading-order``: a heading skips a level, such as an h4 after an h2.
-- ``fence-language``: a fenced code block names no language.
-- ``broken-link``: a relative link or image does not lead to a file in the folder.
+- `heading-order`: a heading skips a level, such as an h4 after an h2.
+- `fence-language`: a fenced code block names no language.
+- `broken-link`: a relative link or image does not lead to a file in the folder.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class DocumentReport(BaseModel):
 
 
 def find_documents(folder: Path) -> list[str]:
-    """Return the paths of the Markdown files in ``folder``, relative to it and sorted.
+    """Return the paths of the Markdown files in `folder`, relative to it and sorted.
 
-    Hidden files and folders, ``node_modules`` and symbolic links are skipped.
+    Hidden files and folders, `node_modules` and symbolic links are skipped.
     """
-    found = (path for path in folder.rglob("*.md") if path.is_file() and not path.is_symlink())
-    paths = (path.relative_to(folder) for path in found)
+    files = (path for path in folder.rglob("*.md") if path.is_file() and not path.is_symlink())
+    paths = (path.relative_to(folder) for path in files)
     skipped = re.compile(r"\.|node_modules$")
     return sorted(path.as_posix() for path in paths if not any(map(skipped.match, path.parts)))
 
 
 def check_document(folder: Path, name: str) -> DocumentReport:
-    """Check the document ``name``, a path relative to ``folder``. Reads nothing outside the folder.
+    """Check the document `name`, a path relative to `folder`. Reads nothing outside the folder.
 
     Raises:
         OSError: the document cannot be read.
@@ -78,7 +78,7 @@ def _findings(tokens: Iterable[Token], here: Path, folder: Path) -> Iterator[Fin
                 yield Finding(line=line, rule="heading-order", message=message)
             above = level
         if token.type == "fence" and not token.info.strip():
-            message = "no language: write text if there is none"
+            message = "no language: use `text` if none applies"
             yield Finding(line=line, rule="fence-language", message=message)
         for child in token.children or []:
             line += child.type in {"softbreak", "hardbreak"}

@@ -47,14 +47,14 @@ class Summary:
 def run(
     settings: Settings, folder: Path, documents: Iterable[str], agents: int, progress: Callable[[str], None]
 ) -> Summary:
-    """Have ``agents`` processes check the documents, and gather their reports.
+    """Have `agents` processes check the documents, and gather their reports.
 
     Raises:
         TaskContractError: the project refuses a call or cannot be reached, or an agent process ended.
     """
     started = time.monotonic()
     session = uuid.uuid4()
-    # A name of its own keeps this run's agents away from the contracts of others in a shared project.
+    # A unique name, so that this run's agents claim no other contracts in a shared project.
     target = f"DOCMON-{session.hex[:8]}"
     contracts = {uuid.uuid4(): document for document in documents}
     with AgentTasks(settings) as parent, cancel_on_error(parent, contracts):
@@ -65,10 +65,10 @@ def run(
             outcomes = wait(parent, contracts, processes)
     summary = summarize(contracts, outcomes)
     progress("A dashboard user signs up, signs in and reads the table ...")
-    summary.readers.append(ask_dashboard(settings, session, len(contracts)))
+    summary.readers.append(read_as_dashboard(settings, session, len(contracts)))
     if settings.secret_key is not None:
         progress("A backend job counts the contracts ...")
-        summary.readers.append(ask_backend(settings, session))
+        summary.readers.append(read_as_backend(settings, session))
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -131,7 +131,7 @@ def cancel_on_error(parent: AgentTasks, contracts: Iterable[uuid.UUID]) -> Itera
         with suppress(TaskContractError):  # the first error says more
             for outcome in parent.outcomes(contracts):
                 if not outcome.status.is_final:
-                    with suppress(TaskContractError):  # it has ended meanwhile
+                    with suppress(TaskContractError):  # it has just ended
                         parent.cancel(outcome.contract_id, "the demo was interrupted")
         raise
 
@@ -140,7 +140,7 @@ def cancel_on_error(parent: AgentTasks, contracts: Iterable[uuid.UUID]) -> Itera
 def agent_processes(
     settings: Settings, folder: Path, target: str, count: int
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Run ``count`` agent processes, which end with the block."""
+    """Run `count` agent processes, which end with the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
     environment["SUPABASE_URL"] = settings.url
     environment["SUPABASE_PUBLISHABLE_KEY"] = settings.key("publishable").get_secret_value()
@@ -160,7 +160,7 @@ def agent_processes(
             process.communicate()  # closes its standard input, and waits for its end
 
 
-def ask_dashboard(settings: Settings, session: uuid.UUID, created: int) -> str:
+def read_as_dashboard(settings: Settings, session: uuid.UUID, created: int) -> str:
     """Sign up and sign in as a new user, and say what that user can read."""
     email, password = f"dana-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
     with DashboardTasks(settings) as dashboard:
@@ -173,7 +173,7 @@ def ask_dashboard(settings: Settings, session: uuid.UUID, created: int) -> str:
         return f"Dashboard: {email} can read {dashboard.count(session_id=session)} of {created} contracts."
 
 
-def ask_backend(settings: Settings, session: uuid.UUID) -> str:
+def read_as_backend(settings: Settings, session: uuid.UUID) -> str:
     """Count the contracts by status, and the processes that completed them."""
     with BackendTasks(settings) as backend:
         rows = list(backend.list(session_id=session))

@@ -18,9 +18,9 @@ from ehg_tasks.local.processes import START_SECONDS, STOP_SECONDS
 class Folder:
     """The folder of one stack.
 
-    stack.json   keys, passwords and ports, readable by the owner alone
+    stack.json   keys, passwords and ports, readable only by the owner
     state.json   process ids of the running stack
-    lock         held by the program that is starting the stack, or that runs one of its own
+    lock         held by the program that is starting the stack, or that runs its own stack
     alive        a named pipe that the stack's process keeps open for reading
     postgres/    the data
     logs/        logs of this run (.log) and of the previous one (.old)
@@ -28,9 +28,12 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.keys, self.state, self.lock, self.alive, self.data, self.logs = (
-            path / name for name in ("stack.json", "state.json", "lock", "alive", "postgres", "logs")
-        )
+        self.keys = path / "stack.json"
+        self.state = path / "state.json"
+        self.lock = path / "lock"
+        self.alive = path / "alive"
+        self.data = path / "postgres"
+        self.logs = path / "logs"
 
     def create(self) -> None:
         """Create the folder and what is missing in it.

@@ -8,12 +8,12 @@ from ehg_tasks.errors import LocalStackError
 
 
 def choose_port(option: str, requested: int | None, last: int, default: int) -> int:
-    """Return the requested port, or else the first free one of: last time's, the default, any other.
+    """Return the requested port, or else the first free one of: the last one used, the default, any other.
 
     Args:
         option: name of the command-line option for this port, for the error message.
         requested: the port that the caller insists on.
-        last: the port that the stack had last time; 0 if there is none.
+        last: the port of the last start; 0 if there was none.
         default: the port to prefer at the first start.
 
     Raises:

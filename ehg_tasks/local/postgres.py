@@ -45,7 +45,7 @@ class Postgres:
         if os.geteuid() == 0:
             self.user = _system_user()
             for folder in {*self.programs.parents, *data.parents}:
-                # The system user has to pass through these folders, and needs no more than that.
+                # The system user has to enter these folders, and needs no other right to them.
                 mode = folder.stat().st_mode if folder.exists() else 0o777
                 if not mode & stat.S_IXOTH:
                     folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

@@ -21,7 +21,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 
-class PortTakenError(LocalStackError):
+class PortTaken(LocalStackError):  # noqa: N818 - named for what happened, as in `errors`
     """Another program took a port between its choice and its use."""
 
 
@@ -77,9 +77,7 @@ class Processes:
         log = self._logs / ("postgres.log" if answer["code"] == "POSTGRES" else "api.log")
         text = log.read_text(errors="replace") if log.exists() else ""
         if answer["code"] == "EADDRINUSE" or "Address already in use" in text:
-            raise PortTakenError(
-                "a port was taken while the stack was starting", hint="Start the stack again."
-            )
+            raise PortTaken("a port was taken while the stack was starting", hint="Start the stack again.")
         faults = re.findall(r"(?:FATAL|PANIC): +(?!the database system is starting)(.+)", text)
         reason = f": {faults[-1]}" if faults else ""
         raise LocalStackError(

@@ -19,7 +19,7 @@ from ehg_tasks.local.keys import Keys
 from ehg_tasks.local.node import find_node, install_server
 from ehg_tasks.local.ports import choose_port
 from ehg_tasks.local.postgres import Postgres
-from ehg_tasks.local.processes import PortTakenError, Processes
+from ehg_tasks.local.processes import PortTaken, Processes
 from ehg_tasks.settings import Settings
 
 API_PORT, DB_PORT = 54321, 54322  # as `supabase start` uses
@@ -40,14 +40,14 @@ class LocalStack:
     stack stops with `stop`, and whenever this program ends, even if it is killed. The first start on
     a machine installs the API's packages from npm.
 
-    If this program runs as root, Postgres runs as a system user. That user must be able to pass
-    through the folders above its data and its programs, so they are given o+x if they lack it.
+    If this program runs as root, Postgres runs as a system user. That user must be able to enter
+    the folders above its data and its programs, so they are given o+x if they lack it.
 
     Args:
         folder: where data, keys and logs are kept; created if it does not exist.
         migrations: folder of SQL files to apply instead of this package's.
-        api_port: port of the API; by default last time's port, else 54321, else a free one.
-        db_port: port of Postgres; by default last time's port, else 54322, else a free one.
+        api_port: port of the API; by default that of the last start, else 54321, else a free one.
+        db_port: port of Postgres; by default that of the last start, else 54322, else a free one.
         postgres_bin: folder of the programs of another Postgres (15 or newer).
         progress: called with each line of progress.
     """
@@ -153,7 +153,7 @@ class LocalStack:
                 try:
                     self._start(detach)
                     break
-                except PortTakenError:
+                except PortTaken:
                     if not attempts_left:
                         raise
                     self.progress("A port was taken in the meantime. Trying others ...")
@@ -174,7 +174,7 @@ class LocalStack:
             self._processes.wait()
 
     def stop_running(self) -> bool:
-        """Stop the folder's stack, whoever started it, and return whether it was running.
+        """Stop the folder's stack, even if another program started it; return whether it was running.
 
         Raises:
             LocalStackError: the stack is still starting, or does not stop.

@@ -1,4 +1,4 @@
-"""What a database opens to the API roles, read from its catalog, one line of text for each item.
+"""What a database grants to the API roles, read from its catalog, one line of text for each item.
 
     schema public anon USAGE
     rls public.notes
@@ -41,8 +41,8 @@ with spaces as (
   from pg_proc p join spaces s on s.oid = p.pronamespace
   where not exists (
     select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
-), opened as (
-  select 'schema ' || name as thing, nspacl as acl, '' as only from spaces
+), grants as (
+  select 'schema ' || name as object, nspacl as acl, '' as omitted from spaces
   union all
   select 'grant ' || name, relacl, '' from relations
   union all
@@ -61,9 +61,9 @@ union
 select 'trigger ' || r.name || ' "' || t.tgname || '"'
 from pg_trigger t join relations r on r.oid = t.tgrelid where not t.tgisinternal
 union
-select o.thing || ' ' || coalesce(r.rolname, 'PUBLIC')
-         || case when a.privilege_type = o.only then '' else ' ' || a.privilege_type end
-from opened o, aclexplode(o.acl) a left join pg_roles r on r.oid = a.grantee
+select g.object || ' ' || coalesce(r.rolname, 'PUBLIC')
+         || case when a.privilege_type = g.omitted then '' else ' ' || a.privilege_type end
+from grants g, aclexplode(g.acl) a left join pg_roles r on r.oid = a.grantee
 where a.grantee = 0 or r.rolname = any(%(roles)s)
 """
 
@@ -116,7 +116,7 @@ def items(connection: Connection[Any], schemas: Iterable[str] = ("public",)) -> 
 
     schemas = list(schemas)
     with connection.transaction(force_rollback=True), connection.cursor(row_factory=scalar_row) as cursor:
-        # So that types are always written with their schema, whatever the search path is.
+        # So that types are written with their schema, whatever the search path is.
         cursor.execute("set local search_path to ''")
         existing = cursor.execute("select nspname::text from pg_namespace").fetchall()
         unknown = sorted(set(schemas).difference(existing))

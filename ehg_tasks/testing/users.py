@@ -51,7 +51,7 @@ class Users:
         password = secrets.token_urlsafe(16)
         answer = self._api(self._project.publishable_key).auth.sign_up({"email": email, "password": password})
         if answer.user is None or answer.session is None:
-            fail("the project asks new users to confirm their address. Turn that off in a project for tests.")
+            fail("the project requires new users to confirm their address. Turn that off in a test project.")
         return User(answer.user.id, email, password)
 
     def _client(self, name: str) -> Client:

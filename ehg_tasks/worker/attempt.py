@@ -35,7 +35,7 @@ from ehg_tasks.worker.tasks import Failure, HeldLease, Result, start_task, stora
 from ehg_tasks.worker.telemetry import log, task_span
 
 FATAL = (SettingsError, AuthenticationFailed, AccessDenied, MigrationsMissing)
-"""No later call would succeed: the worker ends with such an error."""
+"""Errors that a retry cannot fix; the worker stops and raises them."""
 LOST = (ClaimLost, StatusConflict, ContractNotFound, IdempotencyConflict)
 """The contract has been handed to another worker, or has ended."""
 
@@ -113,7 +113,7 @@ class Attempt:
     # --- the lease --------------------------------------------------------------------------------
 
     async def _renew(self) -> TaskContractError:
-        """Keep renewing the lease in time; return the error with which it is lost."""
+        """Renew the lease until it is lost; return the error."""
         every = self._options.renew_every or self._lease.seconds / 3
         backoff = Backoff(min(1.0, every), every)
         due = self._claimed_at + every
@@ -135,10 +135,10 @@ class Attempt:
     # --- the outcome ------------------------------------------------------------------------------
 
     async def record(self, outcome: Result | Failure | None) -> None:
-        """Send the outcome, or (None) release the claim, until the server accepts or refuses it.
+        """Record the outcome (None releases the claim), retrying until the server accepts or refuses it.
 
-        Every such call may be repeated. A result that arrives after the lease's end still counts as long
-        as no other worker has claimed the contract, so this keeps trying for the length of a lease.
+        Each of these calls may be repeated. A result that arrives after the lease has expired still counts
+        as long as no other worker has claimed the contract, so this retries for the length of a lease.
         """
         until = time.monotonic() + self._lease.seconds
         backoff = Backoff(0.5, 10.0)
@@ -149,7 +149,7 @@ class Attempt:
                     await self._send(outcome)
                 except (TemporaryError, UnexpectedAnswer) as error:
                     if stop_now.done() or time.monotonic() > until:
-                        return self._end("lost", f"the outcome is not recorded: {error}", logging.ERROR)
+                        return self._end("lost", f"the outcome was not recorded: {error}", logging.ERROR)
                     self._log(logging.WARNING, f"the outcome has not been recorded yet: {error}")
                     await first_of(stop_now, timeout=backoff.next())
                 except TaskContractError as error:
@@ -158,11 +158,11 @@ class Attempt:
                         continue
                     if isinstance(error, FATAL):
                         self._context.end_with(error)
-                    return self._end("lost", f"the outcome is not recorded: {error}", logging.WARNING)
+                    return self._end("lost", f"the outcome was not recorded: {error}", logging.WARNING)
                 else:
                     return None
         except asyncio.CancelledError:
-            self._end("lost", "the outcome is not recorded: the worker had to stop", logging.ERROR)
+            self._end("lost", "the outcome was not recorded: the worker had to stop", logging.ERROR)
             raise
 
     async def _send(self, outcome: Result | Failure | None) -> None:
@@ -216,7 +216,7 @@ def _result(value: Any) -> Result | Failure:
 
 
 async def _in_thread(call: Callable[[], Result | Failure]) -> Result | Failure:
-    """Run `call` in a thread of its own, which does not keep the program from ending."""
+    """Run `call` in a daemon thread."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result | Failure] = loop.create_future()
     context = contextvars.copy_context()

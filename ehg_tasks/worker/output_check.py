@@ -40,7 +40,7 @@ class OutputChecker:
         try:
             request = json.dumps([schema, output]).encode() + b"\n"
             async with self._turn:
-                # A child may die of a signal that arrives while it starts, so a second try settles it.
+                # A child may die of a signal that arrives while it starts, so try twice.
                 answer = await self._ask(request) or await self._ask(request)
         except TimeoutError:
             return Failure(

@@ -70,7 +70,7 @@ class Run:
             self._grace = self.loop.call_later(self._options.grace_seconds, self._stop_at_once)
 
     def _end_with(self, error: BaseException) -> None:
-        """Drain, and raise this error in the end."""
+        """Drain, then raise this error."""
         self._log(logging.ERROR, f"the worker ends: {error}")
         self._error = self._error or error
         if not self._stopping.done():
@@ -82,7 +82,7 @@ class Run:
                 future.set_result(None)
 
     async def _close(self) -> None:
-        """Give the attempts a last moment to release their claims."""
+        """Let the attempts release their claims, then cancel them."""
         if self._grace is not None:
             self._grace.cancel()
         try:
@@ -101,7 +101,7 @@ class Run:
         while not self._stopping.done():
             limit = min(self._options.concurrency - len(self._attempts), CLAIM_LIMIT)
             if limit < 1:
-                await self._an_attempt_ends()
+                await self._wait_for_an_attempt()
                 continue
             claims = await self._claim(limit)
             self._start(claims or [])
@@ -112,18 +112,18 @@ class Run:
             elif claims is not None and self._options.until_idle:
                 if not self._attempts:
                     return
-                await self._an_attempt_ends()
+                await self._wait_for_an_attempt()
                 continue
             await first_of(self._stopping, timeout=self._backoff.next())
 
-    async def _an_attempt_ends(self) -> None:
+    async def _wait_for_an_attempt(self) -> None:
         await first_of(*self._attempts, self._stopping)
 
     async def _claim(self, limit: int) -> list[Claim] | None:
-        """Claim contracts; None if the call failed for now.
+        """Claim contracts; return None if the call failed for now.
 
-        If no answer came, the server may still have handed contracts out. The next call then has the same
-        request key and gets them; their leases began after the first call was sent.
+        If there was no answer, the server may still have claimed contracts. The next call then has the
+        same request key and gets them; their leases began after the first call was sent.
         """
         if self._request_key is None:
             self._request_key, self._sent = uuid4(), time.monotonic()
@@ -155,7 +155,7 @@ class Run:
         return claims
 
     def _start(self, claims: Iterable[Claim]) -> None:
-        """Work on the claims, or release them if the worker was stopped in the meantime."""
+        """Work on the claims, or release them if the worker has been stopped."""
         for claim in claims:
             attempt = Attempt(self._context, claim, self._sent)
             task = asyncio.create_task(attempt.record(None) if self._stopping.done() else attempt.run())
@@ -168,7 +168,8 @@ class Run:
             self._start(await self._claim(1) or [])
         if self._request_key is not None:
             self._log(
-                logging.WARNING, "a claim got no answer; what it claimed is pending again when its lease ends"
+                logging.WARNING,
+                "a claim call got no answer; what it claimed is pending again when the lease expires",
             )
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""What a handler gets, and what it may return."""
+"""What a handler receives and returns."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """The failure that an exception of a handler means."""
+        """Turn a handler's exception into a failure."""
         try:
             text = str(error).strip()
         except BaseException:  # noqa: BLE001 - the handler's class, and its failure must be reported anyway
@@ -72,12 +72,12 @@ def storable_text(text: str) -> str:
 
 
 def lease_length(timeout_minutes: int | None) -> float:
-    """How long a lease lasts, in seconds; the rule of the SQL function of this name."""
+    """How long a lease lasts, in seconds; mirrors the SQL function of the same name."""
     return 60.0 * max(30 if timeout_minutes is None else timeout_minutes, 1)
 
 
 class HeldLease:
-    """The worker's side of a task: how long its lease runs, and whether the work is still wanted.
+    """A task's lease: when it expires, and whether the task is cancelled.
 
     Args:
         claim: the claimed contract.
@@ -96,7 +96,7 @@ class HeldLease:
 
 
 class _Task(Claim):
-    """A claimed contract at work. `model_dump` returns the contract without the claim token."""
+    """A claimed contract that is being worked on. `model_dump` leaves the claim token out."""
 
     claim_token: UUID = Field(repr=False, exclude=True)
     _client: AsyncAgentTasks = PrivateAttr()
@@ -109,7 +109,7 @@ class _Task(Claim):
 
     @property
     def seconds_left(self) -> float:
-        """How long the lease still runs, in seconds. It grows again when the worker renews the lease.
+        """How long until the lease expires, in seconds. Each renewal by the worker extends it.
 
         Measured by this machine's monotonic clock: its wall clock may differ from the database's.
         """
@@ -117,7 +117,7 @@ class _Task(Claim):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the work is no longer wanted: the lease is lost, or the worker must stop now."""
+        """Whether the handler should stop: the lease is lost, or the worker must stop now."""
         return self._lease.cancelled.is_set()
 
     async def _inputs(self) -> list[InputArtifact]:
@@ -127,7 +127,7 @@ class _Task(Claim):
 
 
 class AsyncTask(_Task):
-    """A claimed contract, as an `async def` handler gets it. When it is cancelled, so is the handler.
+    """A claimed contract, as an `async def` handler receives it. When it is cancelled, so is the handler.
 
     The handler shares the worker's event loop: run code that blocks in a thread.
     """
@@ -138,7 +138,7 @@ class AsyncTask(_Task):
 
 
 class Task(_Task):
-    """A claimed contract, as a `def` handler gets it, in a thread of its own.
+    """A claimed contract, as a `def` handler receives it, in a thread of its own.
 
     A thread cannot be stopped from outside: a handler that takes long should check `cancelled`.
     """
@@ -152,7 +152,7 @@ class Task(_Task):
         return asyncio.run_coroutine_threadsafe(self._inputs(), self._loop).result()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for so many seconds, or until the task is cancelled; returns whether it is."""
+        """Sleep for `seconds` seconds or until the task is cancelled. Return whether it is cancelled."""
         return self._lease.cancelled.wait(seconds)
 
 

@@ -20,7 +20,7 @@ MAX_QUOTED = 500  # characters of a message, which quotes the value
 
 
 def problem(schema: Any, output: Any) -> tuple[str, bool] | None:
-    """Return None if the output fits, or else a message and whether another attempt would not help."""
+    """Return None if the output is valid, or a message and whether the failure is final."""
     try:
         validator = validator_for(schema, default=Draft202012Validator)
         validator.check_schema(schema)
@@ -45,7 +45,7 @@ def problem(schema: Any, output: Any) -> tuple[str, bool] | None:
 
 
 def shown(error: ValidationError | SchemaError) -> str:
-    """A problem in one line: its place and what it is."""
+    """The JSON path and the message of a problem, in one line."""
     return f"{cut(error.json_path)}: {cut(error.message)}"
 
 

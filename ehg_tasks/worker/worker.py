@@ -31,7 +31,7 @@ class WorkerCounters:
         completed: results recorded.
         failed: attempts that failed for good.
         retried: attempts that failed and will be retried.
-        released: claims given back unworked or unfinished.
+        released: claims released before the work was done.
         lost: leases lost, and outcomes that could not be recorded.
         running: contracts being worked on.
     """
@@ -63,7 +63,7 @@ class Worker:
         grace_seconds: how long handlers may continue once the worker is stopped, in seconds; then they
             are cancelled and their contracts released.
         renew_every: seconds between renewals of a lease. Default: a third of its length.
-        agent_id: stored with what this worker finishes. Default: a new one.
+        agent_id: stored as `completed_by_agent_id`. Default: a new UUID.
         until_idle: end when nothing is left to claim and nothing runs, instead of waiting for more.
 
     Raises:
@@ -114,7 +114,8 @@ class Worker:
     def counters(self) -> WorkerCounters:
         """How the claims have ended so far; may be read from any thread."""
         counts = self._counts.copy()
-        return WorkerCounters(**counts, running=2 * counts["claimed"] - sum(counts.values()))
+        ended = sum(counts.values()) - counts["claimed"]
+        return WorkerCounters(**counts, running=counts["claimed"] - ended)
 
     def run(self) -> None:
         """Work until stopped. In the main thread, SIGTERM and SIGINT drain the worker; a second one stops
@@ -180,5 +181,5 @@ def _on_signals(callback: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
-            if handler is not None:  # None: it was not set from Python and cannot be set from it
+            if handler is not None:  # None: it was not installed from Python
                 signal.signal(number, handler)

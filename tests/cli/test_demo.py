@@ -24,7 +24,7 @@ Contracts = Callable[[], list[dict[str, Any]]]
 PLANTED = """\
 Findings
   README.md:13  broken-link  not in the folder: services/payments.md
-  on-call.md:13  fence-language  no language: write text if there is none
+  on-call.md:13  fence-language  no language: use `text` if none applies
   on-call.md:19  heading-order  h4 after h2: use h3
   services/database.md:4  broken-link  not in the folder: ../images/db.png
   services/database.md:26  broken-link  not in the folder: ../../backups.md

@@ -80,7 +80,7 @@ def is_alive(pid: int) -> bool:
 
 def test_run_ends_when_another_command_stops_the_stack(program: Program) -> None:
     with running_stack(program) as process:
-        assert program("local", "stop").err == "The stack has stopped; its data stays.\n"
+        assert program("local", "stop").err == "The stack has stopped; its data is kept.\n"
         assert process.stderr is not None
         assert "The stack has stopped." in process.stderr.read()
     assert process.returncode == 0

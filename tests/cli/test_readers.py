@@ -98,7 +98,7 @@ class TestList:
         [
             (["list", "--status", "done"], "status must be one of pending, in_progress"),
             (["count", "--session", "x"], "session_id is not a UUID"),
-            (["list", "--created-after", "tomorrow"], "--created-after is not an ISO 8601 time. Write 2026-"),
+            (["list", "--created-after", "tomorrow"], "--created-after is not an ISO 8601 time. Use the "),
             (["show", "x"], "is not a UUID"),
         ],
     )
