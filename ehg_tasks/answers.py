@@ -1,4 +1,4 @@
-"""How the rows of an answer become models. Pure."""
+"""Turn the rows of an answer into models. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""The exceptions of this package, as one tree.
 
     TaskContractError
     ├── SettingsError          the URL or a key is missing, malformed, or of the wrong kind
@@ -13,7 +13,7 @@
     ├── AccessDenied           42501, 21000, HTTP 403  this role may not do this
     ├── AuthenticationFailed   PGRST30…, HTTP 401  the key, token or password is not accepted
     ├── MigrationsMissing      PGRST20…, 42P01, 42703, 42883  the project lacks a function, table or column
-    ├── UnexpectedAnswer       the answer is not one of this API's
+    ├── UnexpectedAnswer       the answer is not in this API's format
     └── TemporaryError         try again: `retryable` is true
         ├── ServerBusy         57014, 57P…, 55P03, 40…, 53…, 08…, PGRST00…, HTTP 408, 429, 502-504, 520-530
         └── ConnectionFailed   there was no connection, or it broke before the answer
@@ -145,7 +145,7 @@ class MigrationsMissing(TaskContractError):
 
 
 class UnexpectedAnswer(TaskContractError):
-    """The answer is not one of this API's."""
+    """The answer is not in this API's format."""
 
     advice = "Check that SUPABASE_URL is the project's URL and that its migrations match this version."
 
@@ -157,7 +157,7 @@ class TemporaryError(TaskContractError):
 
 
 class ServerBusy(TemporaryError):
-    """The server is overloaded, restarting, or gave up after its time limit."""
+    """The server is overloaded, restarting, or reached its time limit."""
 
     codes = ("57014", "57P", "55P03", "40", "53", "08", "PGRST00")
     statuses = (408, 429, 502, 503, 504, *range(520, 531))
@@ -182,17 +182,17 @@ def from_response(response: httpx.Response) -> TaskContractError:
         body = response.json()
     except (ValueError, RecursionError):
         body = None
-    message = _first_text(body, "message", "msg", "error_description", "error")
+    message = _field(body, "message", "msg", "error_description", "error")
     if message is None:
         kind = _by_status(status) or UnexpectedAnswer
         return kind(f"the server answered {status} {response.reason_phrase}".rstrip(), status=status)
-    code = _first_text(body, "error_code", "code")
+    code = _field(body, "error_code", "code")
     if "/auth/v1/" in response.url.path and status < 500 and status != 429:
         return AuthenticationFailed(message, code=code, status=status)
     kind = _by_code(code) or _by_status(status) or (TaskContractError if code else UnexpectedAnswer)
     # Where a function is missing, Postgres suggests type casts.
-    hint = None if kind is MigrationsMissing else _first_text(body, "hint")
-    return kind(message, code=code, details=_first_text(body, "details"), hint=hint, status=status)
+    hint = None if kind is MigrationsMissing else _field(body, "hint")
+    return kind(message, code=code, details=_field(body, "details"), hint=hint, status=status)
 
 
 def _by_code(code: str | None) -> type[TaskContractError] | None:
@@ -203,7 +203,7 @@ def _by_status(status: int) -> type[TaskContractError] | None:
     return next((kind for kind in _KINDS if status in kind.statuses), None)
 
 
-def _first_text(body: Any, *names: str) -> str | None:
+def _field(body: Any, *names: str) -> str | None:
     """The first of these fields that is a string and not empty."""
     if not isinstance(body, dict):
         return None

@@ -24,16 +24,16 @@ class ContractStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether only the service role can still change it."""
+        """Whether the status is completed, failed or cancelled."""
         return self in (ContractStatus.COMPLETED, ContractStatus.FAILED, ContractStatus.CANCELLED)
 
 
-# Agents may write to the table directly, so a model must accept whatever the table can hold: one odd row
-# must not hide the others from a dashboard, nor keep an agent from its claims.
+# Agents may write to the table directly, so a model must accept whatever the table can hold: one unusual
+# row must not break a dashboard's list or an agent's claims.
 
 
 def _python_time(value: Any) -> Any:
-    """Replace a time that Python cannot hold by the first or last that it can."""
+    """Replace a time outside Python's range with the nearest one in it."""
     if not isinstance(value, str):
         return value
     if value == "-infinity" or value.endswith("BC"):
@@ -60,7 +60,7 @@ class _Answer(BaseModel):
 
 
 class CreatedContract(_Answer):
-    """A contract that now exists."""
+    """The result of creating a contract."""
 
     contract_id: UUID
     contract_summary: str = Field(description="parent -> target: the objective's first 100 characters.")
@@ -71,7 +71,7 @@ class ClaimHandle(_Answer):
     """Proof of a claim: the contract and the secret token of its current attempt."""
 
     contract_id: UUID
-    claim_token: UUID = Field(repr=False, description="A secret: whoever has it can finish the contract.")
+    claim_token: UUID = Field(repr=False, description="A secret: anyone who has it can finish the contract.")
 
     @property
     def id(self) -> UUID:
@@ -130,7 +130,7 @@ class StatusChange(_Answer):
 
 
 class FailedAttempt(StatusChange):
-    """An attempt that ended with an error; `status` says whether another one follows."""
+    """An attempt that ended with an error; `status` shows whether it is retried."""
 
     retry_count: int
     next_attempt_at: Timestamp | None = Field(description="When it can be claimed again; None if it cannot.")
@@ -144,7 +144,7 @@ class Outcome(_Answer):
     result_summary: str | None
     error_message: str | None
     output_artifact_id: UUID | None
-    output: JsonValue = Field(description="The output artifact's content: JSON, or else a string.")
+    output: JsonValue = Field(description="The output artifact's content: JSON, or text if it is not JSON.")
     execution_tokens: int | None = Field(description="Tokens that the work used.")
     retry_count: int | None
     started_at: Timestamp | None
@@ -241,7 +241,7 @@ class CleanupReport(_Answer):
     """What one clean-up changed."""
 
     failed_count: int = Field(description="Contracts whose lease expired with no retry left.")
-    cancelled_count: int = Field(description="Contracts that nobody claimed in time.")
+    cancelled_count: int = Field(description="Contracts that were not claimed in time.")
     requeued_count: int = Field(description="Contracts whose lease expired and that are pending again.")
 
 

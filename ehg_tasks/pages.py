@@ -1,4 +1,4 @@
-"""Lists of the table's rows: filters, keyset pages, and values for columns. Pure."""
+"""Lists of the table's rows: filters, keyset pages, and values for columns. No I/O."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def conditions(filters: ContractFilters) -> list[Condition]:
     if unknown:
         raise BadArgument(f"unknown filter: {', '.join(unknown)}")
     return [
-        (*_COLUMNS.get(name, (name, "eq")), _text(name, value))
+        (*_COLUMNS.get(name, (name, "eq")), _operand(name, value))
         for name, value in filters.items()
         if value is not None
     ]
 
 
-def _text(name: str, value: Any) -> str:
+def _operand(name: str, value: Any) -> str:
     if name in _COLUMNS:
         return timestamp(name, value)
     if name == "session_id":
@@ -84,7 +84,7 @@ class Page:
     where: tuple[Condition, ...]
     newest_first: bool
     size: int
-    left: int | None
+    remaining: int | None
     after: tuple[str, str] | None = None
 
     def query(self, select: Select) -> Select:
@@ -97,7 +97,7 @@ class Page:
             query = query.filter("created_at", f"{operator}e", created_at)
             query = query.or_(f'created_at.{operator}."{created_at}",id.{operator}.{contract_id}')
         query = query.order("created_at", desc=self.newest_first).order("id", desc=self.newest_first)
-        return query.limit(self.size if self.left is None else min(self.size, self.left))
+        return query.limit(self.size if self.remaining is None else min(self.size, self.remaining))
 
     def next(self, data: Sequence[Any]) -> Page | None:
         """The page after these rows, or None at the end of the list.
@@ -105,14 +105,14 @@ class Page:
         Raises:
             UnexpectedAnswer: the rows are those of the page before.
         """
-        left = None if self.left is None else self.left - len(data)
-        if not data or (left is not None and left <= 0):
+        remaining = None if self.remaining is None else self.remaining - len(data)
+        if not data or (remaining is not None and remaining <= 0):
             return None
         # The server's own text: it is exact, and Python's datetime cannot hold every time.
         after = str(data[-1]["created_at"]), str(data[-1]["id"])
         if after == self.after:
             raise UnexpectedAnswer("the server returned the same page twice")
-        return replace(self, left=left, after=after)
+        return replace(self, remaining=remaining, after=after)
 
 
 def first_page(filters: ContractFilters, limit: int | None, newest_first: bool, page_size: int) -> Page:

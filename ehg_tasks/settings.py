@@ -147,9 +147,9 @@ def _read_dotenv(path: Path) -> Mapping[str, str | None]:
 
 
 def key_kind(key: str) -> KeyKind:
-    """The kind of a key or token, by its form alone. Whether it is genuine, only the server knows.
+    """The kind of a key or token, by its form alone. Only the server can tell whether it is genuine.
 
-    New keys are known by their prefix; legacy keys and users' access tokens by the role in the JWT.
+    New keys are recognized by their prefix; legacy keys and users' access tokens by the role in the JWT.
     """
     if key.startswith("sb_publishable_"):
         return "publishable"
@@ -167,12 +167,12 @@ def key_kind(key: str) -> KeyKind:
 
 
 def check_key(key: str, expected: KeyKind, client: str) -> None:
-    """Refuse a key of another kind than `client` (the name of a class) works with.
+    """Refuse a key unless `client` (the name of a class) accepts its kind.
 
     Raises:
-        SettingsError: the message does not contain the key.
+        SettingsError: the key is of another kind; the message does not quote it.
     """
-    # A line break in a key would end up, key and all, in an error message of the HTTP library.
+    # The HTTP library would quote a key with a line break in its error message.
     kind = key_kind(key) if key.isascii() and key.isprintable() and " " not in key else "unknown"
     if kind == expected:
         return
@@ -189,7 +189,7 @@ def _noun(kind: KeyKind) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this name or address never leaves the machine."""
+    """Whether this name or address refers to this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -197,7 +197,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_url(url: str) -> str:
-    """The project's URL, without a slash at its end.
+    """The project's URL, without a trailing slash.
 
     Raises:
         SettingsError: it is not an http(s) URL, contains a password or a query, is the address of one of

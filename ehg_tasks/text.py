@@ -1,4 +1,4 @@
-"""Text that other agents wrote, made safe to print. Pure."""
+"""Text that other agents wrote, made safe to print."""
 
 from __future__ import annotations
 

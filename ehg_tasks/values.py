@@ -1,4 +1,4 @@
-"""What Postgres can store, checked before it is sent. Pure."""
+"""What Postgres can store, checked before it is sent. No I/O."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def uuid_text(name: str, value: UUID | str) -> str:
     """Return a UUID as text.
 
     Raises:
-        BadArgument: the value is not a UUID. The message quotes it only where it is a contract's id.
+        BadArgument: the value is not a UUID. The message quotes it only if it is a contract's id.
     """
     try:
         return str(value if isinstance(value, UUID) else UUID(value))

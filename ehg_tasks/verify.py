@@ -1,7 +1,7 @@
 """Compare a project with what this version expects, fact by fact.
 
 A project's facts come from `describe_task_contracts()`. `expected.json` holds those of a project that
-has just been migrated. Left out are facts that do not matter (rows, comments, the order of columns) and
+has just been migrated. Facts that do not matter (rows, comments, the order of columns) are left out, as is
 wording that differs between PostgreSQL versions.
 """
 
@@ -63,7 +63,7 @@ class Verdict:
 
     @property
     def matches(self) -> bool:
-        """Whether there is no difference."""
+        """Whether the project matches."""
         return not self.differences
 
 
@@ -148,9 +148,9 @@ def _differences(live: Facts, wanted: Facts) -> Iterator[str]:
                 if key == "body_md5":
                     yield f"changed function: {name} has a different body"
                 else:
-                    yield f"changed {kind}: {name} has {key} {_text(actual)} instead of {_text(value)}"
+                    yield f"changed {kind}: {name} has {key} {_shown(actual)} instead of {_shown(value)}"
 
 
-def _text(value: Any) -> str:
+def _shown(value: Any) -> str:
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
     return " ".join(text.split())
