@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from ehg_tasks import limits
 from ehg_tasks.errors import BadArgument, one_line
 
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"\S")]
@@ -38,7 +39,9 @@ class NewContract(BaseModel):
     session_id: UUID | None = Field(default=None, description="The session that the work belongs to.")
     sd_id: str | None = Field(default=None, max_length=50, description="An existing strategic directive.")
     constraints: dict[str, JsonValue] = Field(default={}, description="Rules for the work; at most 64 KiB.")
-    input_artifacts: list[UUID] = Field(default=[], max_length=1000, description="Artifacts it may read.")
+    input_artifacts: list[UUID] = Field(
+        default=[], max_length=limits.ENTRIES, description="Artifacts it may read."
+    )
     input_summary: str | None = Field(default=None, description="What the inputs are; at most 64 KiB.")
     expected_output_type: str = Field(default="artifact", max_length=50, description="The kind of result.")
     output_schema: dict[str, JsonValue] | None = Field(default=None, description="JSON Schema of the output.")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID, uuid4
 
+from ehg_tasks import limits
 from ehg_tasks._async.base import AsyncBase
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.models import (
@@ -22,7 +23,6 @@ from ehg_tasks.models import (
 from ehg_tasks.new_contract import NewContract, NewContractFields
 from ehg_tasks.values import uuid_text
 
-IDS_PER_CALL = 1000  # the limit of task_contract_outcomes
 Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what `complete` accepts
 
 
@@ -168,8 +168,8 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         """Return outcomes in the order of the ids, without duplicates; unknown ids are left out."""
         ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
         outcomes: list[Outcome] = []
-        for start in range(0, len(ids), IDS_PER_CALL):
-            part = ids[start : start + IDS_PER_CALL]
+        for start in range(0, len(ids), limits.ENTRIES):
+            part = ids[start : start + limits.ENTRIES]
             outcomes += await self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
         return outcomes
 

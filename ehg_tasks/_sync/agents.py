@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID, uuid4
 
+from ehg_tasks import limits
 from ehg_tasks._sync.base import SyncBase
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.models import (
@@ -23,7 +24,6 @@ from ehg_tasks.models import (
 from ehg_tasks.new_contract import NewContract, NewContractFields
 from ehg_tasks.values import uuid_text
 
-IDS_PER_CALL = 1000  # the limit of task_contract_outcomes
 Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what `complete` accepts
 
 
@@ -167,8 +167,8 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         """Return outcomes in the order of the ids, without duplicates; unknown ids are left out."""
         ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
         outcomes: list[Outcome] = []
-        for start in range(0, len(ids), IDS_PER_CALL):
-            part = ids[start : start + IDS_PER_CALL]
+        for start in range(0, len(ids), limits.ENTRIES):
+            part = ids[start : start + limits.ENTRIES]
             outcomes += self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
         return outcomes
 

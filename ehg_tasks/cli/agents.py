@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ehg_tasks import limits
 from ehg_tasks.cli.arguments import (
     AsJson,
     ContractId,
@@ -131,7 +132,7 @@ def _read_contracts(file: str, defaults: dict[str, Any]) -> list[NewContract]:
 @command()
 def claim(
     target: Annotated[str, typer.Argument(metavar="AGENT", help="The target agent.", show_default=False)],
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many contracts to claim at most.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, max=limits.CLAIMS, help="Claim at most this many.")] = 1,
     agent_id: Annotated[
         str | None, typer.Option(metavar="UUID", help="The id of the claiming agent, to record.")
     ] = None,

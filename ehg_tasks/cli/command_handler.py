@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ehg_tasks import limits
 from ehg_tasks.cli.arguments import parse_json
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.worker import AsyncTask, FinalFailure
 
-MAX_OUTPUT_BYTES = 2**20  # the server's limit
 MAX_MESSAGE_BYTES = 4096  # of the last lines on standard error
 POLL_SECONDS = 0.02
 DRAIN_SECONDS = 2.0  # to read what is left in the pipes of a program that has ended
@@ -102,7 +102,7 @@ class _Run:
         self._errors = bytearray()
         self._pipes = [
             asyncio.create_task(self._write(stdin)),
-            asyncio.create_task(_read(process.stdout, self._output, first=MAX_OUTPUT_BYTES)),
+            asyncio.create_task(_read(process.stdout, self._output, first=limits.OUTPUT_BYTES)),
             asyncio.create_task(_read(process.stderr, self._errors, last=MAX_MESSAGE_BYTES)),
         ]
 
@@ -119,7 +119,7 @@ class _Run:
         # In some Python versions, Process.wait() also waits for the pipes, which a process that the
         # program left running may hold open.
         process, output = self._process, self._output
-        await _until(lambda: process.returncode is not None or len(output) > MAX_OUTPUT_BYTES)
+        await _until(lambda: process.returncode is not None or len(output) > limits.OUTPUT_BYTES)
 
     async def close(self) -> None:
         """Read what is left in the pipes of the killed program, and reap it."""
@@ -130,8 +130,8 @@ class _Run:
 
     def result(self) -> Any:
         """Return the value of the JSON output, or None if there is no output."""
-        if len(self._output) > MAX_OUTPUT_BYTES:
-            raise CommandFailed(self.message(f"its output is larger than {MAX_OUTPUT_BYTES // 2**20} MiB"))
+        if len(self._output) > limits.OUTPUT_BYTES:
+            raise CommandFailed(self.message(f"its output is larger than {limits.OUTPUT_BYTES // 2**20} MiB"))
         code = self._process.returncode
         assert code is not None
         if code < 0:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ehg_tasks import limits
 from ehg_tasks.cli.agents import PANEL
 from ehg_tasks.errors import BadArgument
 
@@ -28,7 +29,7 @@ def work(
         ),
     ],
     concurrency: Annotated[
-        int, typer.Option(min=1, max=100, help="How many contracts to work on at once.")
+        int, typer.Option(min=1, max=limits.CLAIMS, help="How many contracts to work on at once.")
     ] = 1,
     timeout: Annotated[
         float | None,

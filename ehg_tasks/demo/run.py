@@ -24,10 +24,10 @@ from ehg_tasks import (
     Outcome,
     Settings,
     TaskContractError,
+    limits,
 )
 from ehg_tasks.demo.documents import DocumentReport
 
-CREATE_LIMIT = 1000  # contracts in one call of create_many
 POLL_SECONDS = 0.2
 
 
@@ -89,8 +89,8 @@ def create(parent: AgentTasks, contracts: Mapping[uuid.UUID, str], session: uuid
         )
         for contract_id, document in contracts.items()
     ]
-    for start in range(0, len(new), CREATE_LIMIT):
-        parent.create_many(new[start : start + CREATE_LIMIT])
+    for start in range(0, len(new), limits.ENTRIES):
+        parent.create_many(new[start : start + limits.ENTRIES])
 
 
 def wait(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from uuid import UUID, uuid4
 
+from ehg_tasks import limits
 from ehg_tasks._async import AsyncAgentTasks
 from ehg_tasks.errors import BadArgument, TaskContractError, TemporaryError
 from ehg_tasks.models import Claim
@@ -17,7 +18,6 @@ from ehg_tasks.worker.options import Context, Options
 from ehg_tasks.worker.output_check import OutputChecker
 from ehg_tasks.worker.telemetry import log
 
-CLAIM_LIMIT = 100  # the server's limit for one call
 CLOSING_SECONDS = 10.0  # for the last calls when the worker stops at once
 
 
@@ -99,7 +99,7 @@ class Run:
 
     async def _claim_until_stopped(self) -> None:
         while not self._stopping.done():
-            limit = min(self._options.concurrency - len(self._attempts), CLAIM_LIMIT)
+            limit = min(self._options.concurrency - len(self._attempts), limits.CLAIMS)
             if limit < 1:
                 await self._wait_for_an_attempt()
                 continue

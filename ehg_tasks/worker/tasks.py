@@ -12,11 +12,10 @@ from uuid import UUID
 
 from pydantic import Field, PrivateAttr
 
+from ehg_tasks import limits
 from ehg_tasks._async import AsyncAgentTasks
 from ehg_tasks.errors import ClaimLost
 from ehg_tasks.models import Claim, InputArtifact
-
-MESSAGE_BYTES = 65536  # the server's limit for a message or a summary
 
 
 class FinalFailure(Exception):  # noqa: N818 - named for what happened, like the package's own exceptions
@@ -68,7 +67,7 @@ class Failure:
 def storable_text(text: str) -> str:
     """The text as the server accepts it: at most 64 KiB of UTF-8, without NUL."""
     data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
-    return data[:MESSAGE_BYTES].decode("utf-8", "ignore")
+    return data[: limits.TEXT_BYTES].decode("utf-8", "ignore")
 
 
 def lease_length(timeout_minutes: int | None) -> float:
