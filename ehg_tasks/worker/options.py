@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from uuid import UUID
+from dataclasses import KW_ONLY, dataclass, field
+from uuid import UUID, uuid4
 
 from ehg_tasks._async import AsyncAgentTasks
-from ehg_tasks.worker.output_check import OutputChecker
+from ehg_tasks._sync import AgentTasks
+from ehg_tasks.errors import BadArgument
+from ehg_tasks.worker.output_check import OutputChecker, require_jsonschema
 from ehg_tasks.worker.tasks import Handler
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Options:
     """The arguments of a worker; see `Worker`."""
 
+    agent: AgentTasks | AsyncAgentTasks
     target_agent: str
     handler: Handler
-    handler_is_async: bool
-    concurrency: int
-    poll_seconds: float
-    max_poll_seconds: float
-    grace_seconds: float
-    renew_every: float | None
-    agent_id: UUID
-    until_idle: bool
+    _: KW_ONLY
+    concurrency: int = 4
+    poll_seconds: float = 0.5
+    max_poll_seconds: float = 5.0
+    grace_seconds: float = 30.0
+    renew_every: float | None = None
+    agent_id: UUID = field(default_factory=uuid4)
+    until_idle: bool = False
+
+    def __post_init__(self) -> None:
+        require_jsonschema()
+        renew_every = 1 if self.renew_every is None else self.renew_every
+        if self.concurrency < 1 or self.poll_seconds <= 0 or renew_every <= 0:
+            raise BadArgument("concurrency, poll_seconds and renew_every must be more than 0")
+        if self.grace_seconds < 0:
+            raise BadArgument("grace_seconds must be at least 0")
+
+    @property
+    def handler_is_async(self) -> bool:
+        """Whether the handler is an `async def` function, or an object that is called like one."""
+        call = getattr(self.handler, "__call__", None)  # noqa: B004 - the method, not whether there is one
+        return inspect.iscoroutinefunction(self.handler) or inspect.iscoroutinefunction(call)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Run:
         self._grace: asyncio.TimerHandle | None = None
         self._context = Context(options, client, counts, OutputChecker(), self._stop_now, self._end_with)
         self._attempts: set[asyncio.Task[None]] = set()
-        self._backoff = Backoff(options.poll_seconds, options.max_poll_seconds)
+        self._backoff = Backoff(options.poll_seconds, max(options.poll_seconds, options.max_poll_seconds))
         self._request_key: UUID | None = None  # of the claim call whose answer is missing
         self._sent = 0.0  # when that call was first sent
         self._error: BaseException | None = None

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from uuid import UUID, uuid4
 
 from ehg_tasks._async import AsyncAgentTasks
-from ehg_tasks._sync import AgentTasks
-from ehg_tasks.errors import BadArgument
 from ehg_tasks.worker.options import Options
-from ehg_tasks.worker.output_check import require_jsonschema
 from ehg_tasks.worker.run import Run
-from ehg_tasks.worker.tasks import Handler
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -45,7 +39,7 @@ class WorkerCounters:
     running: int
 
 
-class Worker:
+class Worker(Options):
     """Works on the contracts of one target agent until it is stopped.
 
     It opens its own connection to the agent's project. It logs to `ehg_tasks.worker`; each record has
@@ -71,40 +65,8 @@ class Worker:
         SettingsError: the extra `worker` is not installed.
     """
 
-    def __init__(
-        self,
-        agent: AgentTasks | AsyncAgentTasks,
-        target_agent: str,
-        handler: Handler,
-        *,
-        concurrency: int = 4,
-        poll_seconds: float = 0.5,
-        max_poll_seconds: float = 5.0,
-        grace_seconds: float = 30.0,
-        renew_every: float | None = None,
-        agent_id: UUID | None = None,
-        until_idle: bool = False,
-    ) -> None:
-        require_jsonschema()
-        if concurrency < 1 or poll_seconds <= 0 or (renew_every is not None and renew_every <= 0):
-            raise BadArgument("concurrency, poll_seconds and renew_every must be more than 0")
-        if grace_seconds < 0:
-            raise BadArgument("grace_seconds must be at least 0")
-        self.agent_id = agent_id or uuid4()
-        self._agent = agent
-        self._options = Options(
-            target_agent=target_agent,
-            handler=handler,
-            handler_is_async=inspect.iscoroutinefunction(handler)
-            or inspect.iscoroutinefunction(getattr(handler, "__call__", None)),  # noqa: B004 - an object
-            concurrency=concurrency,
-            poll_seconds=poll_seconds,
-            max_poll_seconds=max(poll_seconds, max_poll_seconds),
-            grace_seconds=grace_seconds,
-            renew_every=renew_every,
-            agent_id=self.agent_id,
-            until_idle=until_idle,
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._counts = {field.name: 0 for field in fields(WorkerCounters) if field.name != "running"}
         self._lock = threading.RLock()  # stop() may be called by a signal handler, in the middle of run()
         self._run: Run | None = None
@@ -133,7 +95,7 @@ class Worker:
         Cancelling it cancels the running handlers and releases their contracts.
         """
         async with self._connect() as client:
-            run = Run(self._options, client, self._counts)
+            run = Run(self, client, self._counts)
             with self._lock:
                 if self._run is not None:
                     raise RuntimeError("this worker is already running")
@@ -158,7 +120,7 @@ class Worker:
 
     def _connect(self) -> AsyncAgentTasks:
         # A connection belongs to one event loop, and the agent's may belong to another one.
-        to = self._agent.connection
+        to = self.agent.connection
         return AsyncAgentTasks(url=to.url, key=to.key, timeout=to.timeout, retries=to.retries)
 
     async def _run_with_signals(self) -> None:
