@@ -11,14 +11,16 @@ import typer
 
 from ehg_tasks import __version__
 from ehg_tasks.cli import agents, backend, readers, setup, work
-from ehg_tasks.cli.output import exit_with
+from ehg_tasks.cli.output import EXIT_CODES, exit_with
 from ehg_tasks.errors import TaskContractError
 
+_MEANINGS = (f"{code} {meaning}" for code, (meaning, _) in EXIT_CODES.items())
 app = typer.Typer(
     name="ehg-tasks",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    epilog=f"Exit codes: {', '.join(_MEANINGS)}.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for panel in (agents, work, readers, backend, setup):
@@ -38,12 +40,7 @@ def main(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Agent task contracts on Supabase: work that one AI agent hands to another.
-
-    Exit codes: 0 success, 1 any other failure, 2 wrong usage, 3 settings, 4 key or permission, 5 contract
-    not found, 6 claim lost or status conflict, 7 bad argument, 8 temporary failure (try again later),
-    9 embedded stack.
-    """
+    """Agent task contracts on Supabase: work that one AI agent hands to another."""
 
 
 def run() -> None:

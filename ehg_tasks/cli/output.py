@@ -23,16 +23,22 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-EXIT_CODES: dict[int, type[Exception] | tuple[type[Exception], ...]] = {
-    3: errors.SettingsError,
-    4: (errors.AuthenticationFailed, errors.AccessDenied),
-    5: errors.ContractNotFound,
-    6: (errors.ClaimLost, errors.StatusConflict, errors.IdempotencyConflict),
-    7: (errors.BadArgument, errors.TooLarge, errors.InvalidData),
-    8: errors.TemporaryError,
-    9: errors.LocalStackError,
+EXIT_CODES: dict[int, tuple[str, tuple[type[Exception], ...]]] = {
+    0: ("success", ()),
+    1: ("any other failure", ()),
+    2: ("wrong usage", ()),  # Typer's own
+    3: ("settings", (errors.SettingsError,)),
+    4: ("key or permission", (errors.AuthenticationFailed, errors.AccessDenied)),
+    5: ("contract not found", (errors.ContractNotFound,)),
+    6: (
+        "claim lost or status conflict",
+        (errors.ClaimLost, errors.StatusConflict, errors.IdempotencyConflict),
+    ),
+    7: ("bad argument", (errors.BadArgument, errors.TooLarge, errors.InvalidData)),
+    8: ("temporary failure (try again later)", (errors.TemporaryError,)),
+    9: ("embedded stack", (errors.LocalStackError,)),
 }
-"""1 is any other failure, 2 wrong usage (Typer's own)."""
+"""What an exit code means, and the exceptions that it stands for."""
 
 MIN_WIDTH = 80  # columns; narrower terminals wrap, so that an id is never cut
 NARROW_WIDTH = 110  # below it, tables omit their least important columns
@@ -42,7 +48,7 @@ FILE_WIDTH = 100_000  # nothing is cut in files and pipes
 def exit_with(error: errors.TaskContractError) -> NoReturn:
     """Print what happened and what to do in one line, and exit with the code of the error."""
     print_notice(f"ehg-tasks: {error}")
-    sys.exit(next((code for code, kinds in EXIT_CODES.items() if isinstance(error, kinds)), 1))
+    sys.exit(next((code for code, (_, kinds) in EXIT_CODES.items() if isinstance(error, kinds)), 1))
 
 
 # --- texts -------------------------------------------------------------------------------------
