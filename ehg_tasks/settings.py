@@ -53,12 +53,21 @@ class Settings(BaseModel):
                 hint="Set it in the environment or in a .env file here. To start a Supabase of your own, run:"
                 " ehg-tasks local start, then ehg-tasks local env > .env.",
             )
-        publishable, secret = (variable(*KEY_NAMES[kind], dotenv=dotenv) for kind in KEY_NAMES)
+        return cls.of(url, *(variable(*names, dotenv=dotenv) for names in KEY_NAMES.values()))
+
+    @classmethod
+    def of(cls, url: str, publishable_key: str | None = None, secret_key: str | None = None) -> Self:
+        """Settings with keys that are plain strings."""
         return cls(
             url=url,
-            publishable_key=SecretStr(publishable) if publishable else None,
-            secret_key=SecretStr(secret) if secret else None,
+            publishable_key=SecretStr(publishable_key) if publishable_key else None,
+            secret_key=SecretStr(secret_key) if secret_key else None,
         )
+
+    def env(self) -> dict[str, str]:
+        """The environment variables from which `from_env` reads these settings, including the keys."""
+        keys = zip(KEY_NAMES.values(), (self.publishable_key, self.secret_key), strict=True)
+        return {URL_NAME: self.url} | {names[0]: key.get_secret_value() for names, key in keys if key}
 
     @staticmethod
     def configured() -> bool:

@@ -142,8 +142,7 @@ def agent_processes(
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run `count` agent processes, which end with the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
-    environment["SUPABASE_URL"] = settings.url
-    environment["SUPABASE_PUBLISHABLE_KEY"] = settings.key("publishable").get_secret_value()
+    environment |= Settings(url=settings.url, publishable_key=settings.key("publishable")).env()
     command = [sys.executable, "-m", "ehg_tasks.demo.agent", str(folder), target]
     processes: list[subprocess.Popen[bytes]] = []
     try:

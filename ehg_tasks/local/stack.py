@@ -10,8 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import SecretStr
-
 from ehg_tasks import migrations as packaged
 from ehg_tasks.errors import LocalStackError
 from ehg_tasks.local.folder import Folder
@@ -114,20 +112,11 @@ class LocalStack:
 
     def env(self) -> dict[str, str]:
         """Return the environment variables for a program that uses this stack, including the secret key."""
-        return {
-            "SUPABASE_URL": self.url,
-            "SUPABASE_PUBLISHABLE_KEY": self.keys.publishable_key,
-            "SUPABASE_SECRET_KEY": self.keys.secret_key,
-            "SUPABASE_DB_URL": self.db_url,
-        }
+        return self.settings().env() | {"SUPABASE_DB_URL": self.db_url}
 
     def settings(self) -> Settings:
         """Return settings for the clients, with both keys."""
-        return Settings(
-            url=self.url,
-            publishable_key=SecretStr(self.keys.publishable_key),
-            secret_key=SecretStr(self.keys.secret_key),
-        )
+        return Settings.of(self.url, self.keys.publishable_key, self.keys.secret_key)
 
     def running(self) -> dict[str, Any] | None:
         """Return the running stack's process ids and port, or None if it is not running or still starting."""

@@ -45,24 +45,13 @@ class Project:
 
     def settings(self) -> Settings:
         """Return settings for a client, synchronous or asynchronous, with both keys."""
-        from pydantic import SecretStr
-
         from ehg_tasks import Settings
 
-        return Settings(
-            url=self.url,
-            publishable_key=SecretStr(self.publishable_key),
-            secret_key=SecretStr(self.secret_key),
-        )
+        return Settings.of(self.url, self.publishable_key, self.secret_key)
 
     def env(self) -> dict[str, str]:
         """Return the environment variables for a program that uses the project, including the secret key."""
-        return {
-            "SUPABASE_URL": self.url,
-            "SUPABASE_PUBLISHABLE_KEY": self.publishable_key,
-            "SUPABASE_SECRET_KEY": self.secret_key,
-            "SUPABASE_DB_URL": self.database_url,
-        }
+        return self.settings().env() | {"SUPABASE_DB_URL": self.database_url}
 
     def connect(self, *, autocommit: bool = False) -> Connection[Any]:
         """Return a connection that can read and change everything."""
