@@ -5,6 +5,9 @@ Commands import heavy libraries themselves, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -45,7 +48,15 @@ def main(
 
 def run() -> None:
     """Run the command line. An expected failure is one line on standard error and an exit code."""
+    if sys.stdout is None:  # closed: a claim would be made, and its token lost
+        exit_with(TaskContractError("standard output is closed"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not know every character
     try:
         app()
     except TaskContractError as error:
         exit_with(error)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered is not written at exit
+        exit_with(TaskContractError(f"cannot write the output: {error.strerror or error}"))

@@ -146,7 +146,7 @@ def claim(
         print_result(
             agent.claim(target, limit=limit, agent_id=agent_id, request_key=request_key),
             as_json,
-            empty=f"No contracts are pending for {target}.",
+            empty=f"No contract can be claimed for {target} now.",
         )
 
 
@@ -249,7 +249,7 @@ def _outcome_table(outcomes: list[Outcome]) -> Table:
     columns = (
         Column("ID", lambda outcome: outcome.contract_id),
         Column("STATUS", lambda outcome: outcome.status),
-        Column("SUMMARY", lambda outcome: outcome.result_summary or outcome.error_message or ""),
+        Column("SUMMARY", lambda outcome: outcome.result_summary or outcome.error_message, flexible=True),
     )
     return table(outcomes, columns)
 

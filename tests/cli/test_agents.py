@@ -146,7 +146,11 @@ class TestClaim:
     def test_no_pending_contract_is_no_error(self, as_agent: Program) -> None:
         assert as_agent("claim", "DESIGN", "--json").json == []
         result = as_agent("claim", "DESIGN")
-        assert (result.code, result.out, result.err) == (0, "", "No contracts are pending for DESIGN.\n")
+        assert (result.code, result.out, result.err) == (
+            0,
+            "",
+            "No contract can be claimed for DESIGN now.\n",
+        )
 
     def test_bad_arguments_are_refused(self, as_agent: Program) -> None:
         assert "request_key is not a UUID" in as_agent.refuses(7, "claim", "DESIGN", "--request-key", "x")
