@@ -2,25 +2,29 @@
 --
 -- Two schemas:
 --
---   public      what API clients see: the table of contracts and one-line SECURITY INVOKER
---               functions, which add no rights to their caller's.
+--   public      what API clients see: the table of contracts, and SECURITY INVOKER functions, which
+--               run with their caller's rights. Each is a single call of the engine, except
+--               read_task_contract and the trigger function.
 --   ehg_tasks   the engine: the SECURITY DEFINER functions that hold the rules, and the tables
---               that only they touch. The API does not expose this schema, so a client can reach
+--               that only they use. The API does not expose this schema, so a client can reach
 --               it only through the functions in public.
 --
 -- Grants. The `grant` directly below an object says who may use it. It follows a `revoke` of
--- everything from PUBLIC and the API roles, because defaults differ: PostgreSQL opens every new
--- function to PUBLIC, and Supabase projects created before 30 October 2026 also open new tables
--- and functions to the API roles. Your project's default privileges stay as they are.
+-- everything from PUBLIC and the API roles, because defaults differ: PostgreSQL grants EXECUTE on
+-- new functions to PUBLIC, and Supabase projects created before 30 October 2026 also grant the API
+-- roles access to new tables and functions. Your project's default privileges do not change.
 --
 -- Search path. Every function sets its search_path to pg_catalog, pg_temp and qualifies every other
--- name with its schema. pg_temp is listed so that it comes last: PostgreSQL searches an unlisted
--- pg_temp first, for types too, and a caller's temporary domain named uuid would then run its
--- check with the rights of a definer.
+-- name with its schema. pg_temp is listed last, because PostgreSQL searches it first if it is not
+-- listed. A caller's temporary domain named uuid could then run its CHECK with the owner's rights.
+--
+-- Earlier definitions. A migration drops the functions that an earlier version of this engine
+-- created with another signature. CREATE OR REPLACE cannot change a function's result type, and two
+-- functions of the same name would make a call with named arguments ambiguous.
 --
 -- Errors. A function raises its failures with these codes and never returns them as rows:
 --
---   TC001  the contract does not exist      TC004  idempotency conflict: same key, other request
+--   TC001  the contract does not exist      TC004  idempotency conflict: same key, different request
 --   TC002  claim lost, or no claim token    TC005  invalid argument
 --   TC003  not allowed in this status       TC006  too large
 --
@@ -32,9 +36,9 @@
 create schema if not exists ehg_tasks;
 
 comment on schema ehg_tasks is
-  'The engine of agent task contracts: functions that run with their owner''s rights, and the tables that only they touch. Keep it out of the API''s exposed schemas.';
+  'The engine of agent task contracts: functions that run with their owner''s rights, and the tables that only they use. Keep it out of the API''s exposed schemas.';
 
 -- The functions in public run with their caller's rights, so the caller needs USAGE on the schema
--- to reach the engine. USAGE alone opens no table and no function.
+-- to reach the engine. USAGE alone gives access to no table or function.
 revoke all on schema ehg_tasks from public, anon, authenticated, service_role;
 grant usage on schema ehg_tasks to anon, service_role;

@@ -1,7 +1,7 @@
 -- Referenced tables: the two tables that a contract's foreign keys point to.
 --
 -- A contract may name the strategic directive it serves (sd_id) and the artifact that holds its
--- output (output_artifact_id). If your database already has these tables, they stay untouched. If
+-- output (output_artifact_id). If your database already has these tables, they do not change. If
 -- one is missing, its block below creates the smallest table that works, with policies and grants
 -- for the same roles.
 

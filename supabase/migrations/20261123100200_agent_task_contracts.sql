@@ -1,14 +1,15 @@
 -- Agent task contracts: the table.
 --
 -- A row is one piece of work that `parent_agent` hands to `target_agent`. The table, its
--- constraints, indexes, policies and trigger follow the specification exactly. Whatever the engine
--- needs beyond it is in the next migration.
+-- constraints, indexes, policies and trigger follow the specification exactly. Everything else that
+-- the engine needs is in the next migration.
 --
 -- Row level security:
---   anon            may insert and update contracts but cannot read them. An UPDATE with a filter
---                   must read the rows it filters, so an agent's update through the API changes
---                   nothing. Agents claim and finish work through functions.
---   authenticated   reads every contract and changes none.
+--   anon            may insert and update contracts but cannot read them. A filtered UPDATE needs
+--                   SELECT on the filtered columns, so it is refused. An unfiltered one reaches
+--                   every row; a guard limits it to one. Agents claim and finish work through
+--                   functions.
+--   authenticated   can read every contract and change none.
 --   service_role    has full access.
 -- The grants match the policies. Row level security does not cover TRUNCATE, REFERENCES and
 -- TRIGGER, so none of the three roles has those privileges.

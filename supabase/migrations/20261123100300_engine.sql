@@ -4,14 +4,13 @@
 --   in_progress -> pending     a failed attempt with retries left, a release, an expired lease
 --   pending -> cancelled
 --
--- Completed, failed and cancelled are final. The next three migrations hold the functions that
--- move a contract along: create, claim and finish. Each is a pair: a one-line SECURITY INVOKER
--- function in public, which is the API, and a SECURITY DEFINER function of the same name in
--- ehg_tasks, which holds the rules.
+-- Completed, failed and cancelled are final. The next three migrations (create, claim and finish)
+-- hold the functions that change a contract's status. Each is a pair: a SECURITY INVOKER function
+-- in public, which is the API, and a SECURITY DEFINER function in ehg_tasks, which holds the rules.
 --
--- Leases. A claim returns a secret claim token and lasts timeout_minutes. Whoever presents the
--- current token may renew, complete, fail or release the contract. Once a lease has expired, the
--- next claim or clean-up takes the contract over and the old token stops working, so a late worker
+-- Leases. A claim returns a secret claim token and lasts timeout_minutes. The caller that presents
+-- the current token may renew, complete, fail or release the contract. Once a lease has expired,
+-- the next claim or clean-up ends the attempt and the old token stops working, so a late worker
 -- never overwrites the result of its successor. Work is therefore done at least once, and its
 -- result is recorded exactly once.
 --
@@ -22,8 +21,8 @@
 --                           (was_duplicate = true). Without a key, the claim token is the key.
 --   fail, release, cancel   recognize their own repeat
 --
--- Locks. A function locks the contract's row first, then touches its lease. Claims and clean-up
--- skip locked rows, so they never wait and nothing deadlocks. Lease times come from
+-- Locks. A function locks the contract's row first, then its lease. Claims and clean-up skip locked
+-- rows, so they never wait for a row and nothing deadlocks. Lease times come from
 -- clock_timestamp(), read after locking: now() does not advance within a transaction.
 --
 -- This file adds tables, row types, helpers, one index and two guards on direct writes.
@@ -33,9 +32,9 @@
 ---------------------------------------------------------------------------------------------------
 
 -- The specified table has no column for the current holder of a contract or for its last attempt.
--- Only the engine touches these two tables: row level security is on without a policy, and no API
--- role has a grant. A function locks the contract's row before it writes to either one, so whoever
--- holds that lock can trust what it reads here.
+-- Only the engine uses these two tables: row level security is on without a policy, and no API
+-- role has a grant. A function locks the contract's row before it writes to either one, so a
+-- function that holds that lock reads a consistent state.
 
 create table if not exists ehg_tasks.leases (
   contract_id uuid primary key references public.agent_task_contracts (id) on delete cascade,
@@ -80,8 +79,9 @@ revoke all on table ehg_tasks.leases, ehg_tasks.handbacks
   from public, anon, authenticated, service_role;
 
 -- Claims take the highest priority first and the oldest contract within it. The specified index on
--- pending contracts stops at the priority, so every claim would sort its agent's whole backlog.
--- This index is in claim order, which makes the cost of a claim independent of the backlog.
+-- pending contracts covers only the agent and the priority, so every claim would sort its agent's
+-- whole backlog. This index is in claim order, which makes the cost of a claim independent of the
+-- backlog.
 create index if not exists idx_task_contracts_claim_order
   on public.agent_task_contracts (target_agent, priority desc, created_at, id)
   where status = 'pending';
@@ -90,10 +90,10 @@ create index if not exists idx_task_contracts_claim_order
 -- Row types
 ---------------------------------------------------------------------------------------------------
 
--- One type for each answer, so that its columns are written once and not in both halves of a pair.
+-- One type for each result, so that its columns are written once, not in both functions of a pair.
 -- The types are in public because `supabase gen types` turns a type of an unexposed schema into
--- `unknown`. They are shapes without rows, and calling a function takes no privilege on its result
--- type, so nobody is granted any.
+-- `unknown`. They hold no rows. Calling a function needs no privilege on its result type, so none
+-- is granted.
 --
 -- CREATE TYPE has no IF NOT EXISTS. All types are created together, so looking for one is enough.
 do $$
@@ -196,25 +196,25 @@ end
 $$;
 
 comment on type public.created_task_contract is
-  'Answer of create_task_contract and create_task_contracts.';
+  'Result of create_task_contract and create_task_contracts.';
 comment on type public.task_contract_claim is
-  'Answer of claim_task_contract: the work, and the lease on it.';
+  'Result of claim_task_contract: the work, and the lease on it.';
 comment on type public.task_contract_lease is
-  'Answer of renew_task_contract.';
+  'Result of renew_task_contract.';
 comment on type public.task_contract_completion is
-  'Answer of complete_task_contract.';
+  'Result of complete_task_contract.';
 comment on type public.task_contract_failed_attempt is
-  'Answer of fail_task_contract. next_attempt_at is null if the failure is final.';
+  'Result of fail_task_contract. next_attempt_at is null if the failure is final.';
 comment on type public.task_contract_status_change is
-  'Answer of release_task_contract and cancel_task_contract.';
+  'Result of release_task_contract and cancel_task_contract.';
 comment on type public.task_contract_outcome is
-  'Answer of task_contract_outcomes: status and result of a contract.';
+  'Result of task_contract_outcomes: status and result of a contract.';
 comment on type public.task_contract_input_artifact is
-  'Answer of task_contract_inputs: an input artifact in full.';
+  'Result of task_contract_inputs: an input artifact in full.';
 comment on type public.task_contract_cleanup_report is
-  'Answer of cleanup_stale_contracts: number of contracts by what became of them.';
+  'Result of cleanup_stale_contracts: numbers of failed, cancelled and requeued contracts.';
 comment on type public.task_contract_prune_report is
-  'Answer of prune_task_contracts.';
+  'Result of prune_task_contracts.';
 revoke all on type
   public.created_task_contract, public.task_contract_claim, public.task_contract_lease,
   public.task_contract_completion, public.task_contract_failed_attempt,
@@ -233,7 +233,7 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$ select array['completed', 'failed', 'cancelled'] $$;
 comment on function ehg_tasks.final_statuses() is
-  'The statuses that a contract does not leave. Immutable, so `status = any (…)` becomes a constant at plan time and can use an index.';
+  'The final statuses. Immutable, so `status = any (…)` becomes a constant at plan time and can use an index.';
 revoke all on function ehg_tasks.final_statuses() from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.lease_length(p_timeout_minutes integer)
@@ -381,7 +381,7 @@ begin
     raise exception using errcode = 'TC005', message = 'p_contract_id must not be null';
   end if;
   -- By primary key alone: with a condition on the status, the planner may choose the status index
-  -- and wade through its dead entries.
+  -- and read through its dead entries.
   select c.* into v_contract
   from public.agent_task_contracts c
   where c.id = p_contract_id
@@ -442,7 +442,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.check_claim(public.agent_task_contracts, uuid) is
-  'Returns the lease that the token proves; raises TC002 or TC003. An expired lease still counts until the contract is taken over.';
+  'Returns the lease that the token belongs to; raises TC002 or TC003. An expired lease is still valid until a claim or a clean-up ends the attempt.';
 revoke all on function ehg_tasks.check_claim(public.agent_task_contracts, uuid)
   from public, anon, authenticated, service_role;
 
@@ -452,7 +452,7 @@ revoke all on function ehg_tasks.check_claim(public.agent_task_contracts, uuid)
 
 -- The triggers fire only for statements that anon itself runs on the table. Inside the engine's
 -- functions the current user is their owner, and the service role is trusted. The trigger
--- functions are definers because anon cannot call the checks.
+-- functions run with their owner's rights because anon may not call the checks.
 
 create or replace function ehg_tasks.guard_anon_sizes()
 returns trigger
@@ -465,7 +465,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.guard_anon_sizes() is
-  'Trigger function: holds direct writes of agents to the size limits of the functions.';
+  'Trigger function: applies the functions'' size limits to direct writes by agents.';
 revoke all on function ehg_tasks.guard_anon_sizes() from public, anon, authenticated, service_role;
 
 create or replace trigger trg_task_contracts_anon_sizes

@@ -3,8 +3,7 @@
 -- One engine function creates contracts from a JSON array. create_task_contracts passes the array
 -- on; create_task_contract is the same call for one contract, with a parameter for each field.
 
--- Earlier definition of the call. A result type cannot be replaced in place, and with two functions
--- of the same name a call by name would be ambiguous.
+-- Earlier definition (see the foundation migration).
 drop function if exists public.create_task_contract(
   varchar, varchar, text, uuid, varchar, uuid[], text, jsonb, varchar, integer, integer);
 

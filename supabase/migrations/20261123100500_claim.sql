@@ -1,10 +1,9 @@
 -- Claim: an agent takes work, and keeps it for as long as its lease lasts.
 --
--- claim_task_contract starts an attempt, renew_task_contract extends its lease. An attempt whose
--- lease has expired ends here too: each claim first takes back what its own agent left behind, so
--- that nothing waits for the clean-up.
+-- claim_task_contract starts an attempt, renew_task_contract extends its lease. Each claim first
+-- ends its agent's expired attempts, so that they need not wait for the clean-up.
 
--- Earlier definition of the call; its result type cannot be replaced in place.
+-- Earlier definition (see the foundation migration).
 drop function if exists public.claim_task_contract(varchar);
 
 -- The caller holds the locks on the contracts' rows.

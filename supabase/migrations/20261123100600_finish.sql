@@ -1,14 +1,14 @@
 -- Finish: complete, fail, release, cancel.
 --
 -- Each function locks the contract, recognizes a repeat of a call that has already succeeded, and
--- only then checks the claim: a repeat comes with a token that no longer counts.
+-- only then checks the claim: a repeat carries a token that is no longer valid.
 
--- Earlier definitions of these calls; their result types cannot be replaced in place.
+-- Earlier definitions (see the foundation migration).
 drop function if exists public.complete_task_contract(uuid, uuid, text, integer, boolean, text);
 drop function if exists public.fn_complete_task_contract_idempotent(uuid, uuid, uuid, text, integer, uuid);
 
--- Inside a definer function current_user is the owner. The caller is in the role setting, which
--- `set role` (and so the API) fills in; otherwise it is the user who logged in.
+-- Inside a SECURITY DEFINER function, current_user is the owner. The caller's role is in the `role`
+-- setting, which `set role` (and so the API) sets; otherwise it is the session user.
 create or replace function ehg_tasks.is_service_role()
 returns boolean
 language sql stable
@@ -30,7 +30,7 @@ as $$
   select least(interval '5 seconds' * power(2, least(greatest(p_retry_count, 1), 20) - 1), interval '5 minutes')
 $$;
 comment on function ehg_tasks.retry_wait(integer) is
-  'How long a contract waits after a failed attempt: 5 seconds, doubled with each retry, 5 minutes at most. Replace it in a migration of your own to change the schedule.';
+  'How long a contract waits after a failed attempt: 5 seconds, doubled with each retry, at most 5 minutes. Replace it in a migration of your own to change the schedule.';
 revoke all on function ehg_tasks.retry_wait(integer) from public, anon, authenticated, service_role;
 
 -- The caller holds the lock on the contract's row.
@@ -46,7 +46,7 @@ as $$
   set claim_token = excluded.claim_token, outcome = excluded.outcome, not_before = excluded.not_before;
 $$;
 comment on function ehg_tasks.hand_back(ehg_tasks.leases, text, timestamptz) is
-  'Ends a lease and remembers how, so that a repeated call is recognized.';
+  'Ends a lease and records how, so that a repeated call is recognized.';
 revoke all on function ehg_tasks.hand_back(ehg_tasks.leases, text, timestamptz)
   from public, anon, authenticated, service_role;
 
@@ -85,7 +85,7 @@ begin
   perform ehg_tasks.check_json('p_output', p_output);
   perform ehg_tasks.check_size('p_output', octet_length(p_output::text), 1048576);
 
-  -- A repeat: the same key gets the same answer, if the request is the same too.
+  -- A repeat: the same key gets the same answer if the request is the same too.
   if v_contract.status in ('completed', 'failed')
     and v_key is not null and v_contract.completion_idempotency_key is not null then
     if v_contract.completion_idempotency_key <> v_key then
@@ -180,7 +180,7 @@ revoke all on function public.complete_task_contract(
 grant execute on function public.complete_task_contract(
   uuid, uuid, text, integer, boolean, text, uuid, uuid, uuid, jsonb) to anon, service_role;
 
--- For earlier clients: the name, parameters and result columns they use. New clients call
+-- For earlier clients: the name, parameters and result columns that they use. New clients call
 -- complete_task_contract.
 create or replace function public.fn_complete_task_contract_idempotent(
   p_contract_id uuid,
@@ -273,7 +273,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.fail_task_contract(p_contract_id, p_claim_token, p_error_message, p_retry) $$;
 comment on function public.fail_task_contract(uuid, uuid, text, boolean) is
-  'Ends an attempt with an error. While retries are left, the contract goes back to pending and waits, longer each time. Otherwise, or with p_retry = false, it fails.';
+  'Ends an attempt with an error. While retries are left, the contract goes back to pending with a wait that grows each time. Otherwise, or with p_retry = false, it fails.';
 revoke all on function public.fail_task_contract(uuid, uuid, text, boolean)
   from public, anon, authenticated, service_role;
 grant execute on function public.fail_task_contract(uuid, uuid, text, boolean) to anon, service_role;

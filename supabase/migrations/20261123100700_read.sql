@@ -2,9 +2,9 @@
 --
 --   task_contract_outcomes   anyone who knows the ids: status and result
 --   task_contract_inputs     the holder of a claim: the input artifacts in full
---   read_task_contract       whoever may read the table: one contract, with previews of its inputs
+--   read_task_contract       anyone who may read the table: one contract, with previews of its inputs
 
--- Earlier definition of the call; its result type cannot be replaced in place.
+-- Earlier definition (see the foundation migration).
 drop function if exists public.read_task_contract(uuid);
 
 create or replace function ehg_tasks.task_contract_outcomes(p_contract_ids uuid[])
@@ -76,8 +76,8 @@ comment on function public.task_contract_inputs(uuid, uuid) is
 revoke all on function public.task_contract_inputs(uuid, uuid) from public, anon, authenticated, service_role;
 grant execute on function public.task_contract_inputs(uuid, uuid) to anon, service_role;
 
--- The only function without a part in the engine. It runs with its caller's rights, so row level
--- security decides what it returns, and an agent is refused (42501) as it is on the table.
+-- The only function with no counterpart in the engine. It runs with its caller's rights, so row
+-- level security decides what it returns, and an agent is refused (42501) as it is on the table.
 create or replace function public.read_task_contract(p_contract_id uuid)
 returns table (
   contract_id uuid, parent_agent text, target_agent text, objective text, input_summary text,

@@ -1,14 +1,14 @@
 -- Maintenance: clean-up, pruning and a description of the database, for backend jobs (service role).
 --
 -- Clean-up and pruning run while agents work. They take rows in batches and skip locked ones, so
--- they neither wait for a claim or a completion nor hold one up. Call them until they report zero,
+-- they neither wait for a claim or a completion nor delay one. Call them until they report zero,
 -- or run them on a schedule (optional/schedule_cleanup.sql does so with pg_cron).
 --
--- A claim takes over the expired leases of its own agent. Clean-up is for agents that have stopped
+-- A claim ends the expired attempts of its own agent. Clean-up is for agents that have stopped
 -- claiming, for contracts that another client put in progress without a lease, and for work that
--- nobody claimed.
+-- was never claimed.
 
--- Earlier definition of the call; its result type cannot be replaced in place.
+-- Earlier definition (see the foundation migration).
 drop function if exists public.cleanup_stale_contracts();
 
 create or replace function ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes integer, p_limit integer)
@@ -30,7 +30,7 @@ begin
 
   select * into v_leased from ehg_tasks.expire_leases(null, p_limit);
 
-  -- In progress without a lease: another client set the status. The time counts from started_at.
+  -- In progress without a lease: another client set the status. The timeout counts from started_at.
   select array_agg(stale.id) into v_ids
   from (
     select c.id
@@ -147,10 +147,10 @@ as $$
   contracts as (
     select 'public.agent_task_contracts'::regclass as oid
   ),
-  -- Ours is everything in schema ehg_tasks. In public it is every relation and function named after
-  -- task contracts, and every function that calls the engine whatever its name
-  -- (cleanup_stale_contracts). A new object therefore needs no entry here. An object of your own
-  -- that matches is described too, and `ehg-tasks verify` reports it as extra.
+  -- This package's objects are everything in schema ehg_tasks and, in public, every relation and
+  -- function named after task contracts and every other function that calls the engine
+  -- (cleanup_stale_contracts). A new object therefore needs no entry here. If one of your own
+  -- objects matches, it is described too, and `ehg-tasks verify` reports it as extra.
   relations as (
     select r.oid, r.relname, r.relkind, r.relacl, r.relrowsecurity, r.reloptions, n.nspname
     from pg_catalog.pg_class r
@@ -238,7 +238,7 @@ as $$
                'security', case when f.prosecdef then 'definer' else 'invoker' end,
                'volatility', case f.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
                'settings', coalesce(to_jsonb(f.proconfig), '[]'),
-               -- A body that differs only in line ends is the same body.
+               -- Line endings do not matter.
                'body_md5', md5(replace(f.prosrc, chr(13), ''))) order by f.oid::regprocedure::text)
       from functions f
     ),
@@ -289,6 +289,6 @@ language sql stable security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select ehg_tasks.describe_task_contracts() $$;
 comment on function public.describe_task_contracts() is
-  'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, grants to the API roles, and the number of contracts.';
+  'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, views, row types, grants to the API roles, and the number of contracts.';
 revoke all on function public.describe_task_contracts() from public, anon, authenticated, service_role;
 grant execute on function public.describe_task_contracts() to service_role;

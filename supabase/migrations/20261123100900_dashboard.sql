@@ -1,7 +1,7 @@
 -- Dashboard: figures for people, and live updates.
 --
 -- The view runs with its reader's rights (security_invoker), so row level security on the table
--- decides which contracts are counted. Projects with Supabase Realtime also publish changes of the
+-- decides which contracts are counted. Projects with Supabase Realtime also publish changes to the
 -- table. Durations subtract epochs instead of timestamps: a row written directly to the table may
 -- hold times whose difference does not fit into an interval.
 
