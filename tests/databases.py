@@ -14,8 +14,8 @@ from psycopg import Connection, sql
 from ehg_tasks import local, migrations
 
 SCHEMAS = (Path(local.__file__).parent / "schemas.sql").read_text()
-# The default privileges on new objects in a project that was created before 30 October 2026.
-OLD_ERA = """
+# The default privileges of a project that was created before 30 October 2026. Newer projects have none.
+GRANTS_BY_DEFAULT = """
     alter default privileges for role postgres in schema public
       grant all on tables to anon, authenticated, service_role;
     alter default privileges for role postgres in schema public
@@ -38,12 +38,12 @@ class Databases:
     owner_url: str
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    def create(self, template: str | None = None, *, old_era: bool = False) -> str:
+    def create(self, template: str | None = None, *, grants_by_default: bool = False) -> str:
         """Create a database and return its name.
 
         Args:
             template: name of the database to copy; by default, a project without migrations is created.
-            old_era: give that project the default privileges of an old project.
+            grants_by_default: grant everything on new objects to the API roles, as older projects do.
         """
         name = f"test_{next(self.numbers)}"
         with psycopg.connect(self.superuser_url, autocommit=True) as server:
@@ -55,8 +55,8 @@ class Databases:
         if template is None:
             with self.connect(name) as database:
                 database.execute(SCHEMAS)
-                if old_era:
-                    database.execute(OLD_ERA)
+                if grants_by_default:
+                    database.execute(GRANTS_BY_DEFAULT)
         return name
 
     def drop(self, name: str) -> None:

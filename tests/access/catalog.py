@@ -1,6 +1,6 @@
-"""What the access matrix says of the catalog, and what the catalog holds, in the same words.
+"""The grants that the access matrix expects, and those in the catalog, in the same notation.
 
-Policies and triggers are not compared here: the specification has them by name, and the matrix by what
+Policies and triggers are not compared here: the specification lists them by name, and the matrix by what
 they allow.
 """
 
@@ -28,7 +28,7 @@ NEEDED_BY = {
 
 
 class FunctionFacts(NamedTuple):
-    """A function in schema public or ehg_tasks, as the catalog has it."""
+    """A function in schema public or ehg_tasks, as the catalog describes it."""
 
     schema: str
     name: str

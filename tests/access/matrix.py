@@ -1,4 +1,4 @@
-"""The access matrix: who may do what, on which object, and what happens then.
+"""The access matrix: who may do what, on which object, and with what outcome.
 
 An outcome is one of
     "2 rows"         allowed; this many rows are returned
@@ -44,7 +44,7 @@ SPECIFIED: Final[Relations] = {
     "public.task_contract_stats": {
         "select": (NO, "2 rows", "2 rows"),
         "select one column": (NO, "2 rows", "2 rows"),
-        "delete one": ("55000", "55000", "55000"),  # a view of groups cannot be written to
+        "delete one": ("55000", "55000", "55000"),  # a view with GROUP BY cannot be written to
     },
     "public.agent_artifacts": {
         "select": (NO, "1 rows", "1 rows"),
@@ -78,7 +78,7 @@ SPECIFIED: Final[Relations] = {
     },
 }
 
-# The hardened profile (supabase/optional/hardened.sql): what differs.
+# How the hardened profile (supabase/optional/hardened.sql) differs.
 HARDENED: Final[Relations] = {
     "public.agent_task_contracts": {
         "insert": (NO, NO, "+1"),
@@ -87,10 +87,10 @@ HARDENED: Final[Relations] = {
     },
 }
 
-# --- row level security alone: every privilege granted to the three roles -----------------------------
-# Here the policies have to hold by themselves. Without a policy a row is invisible: a select, update or
-# delete passes over it, and an insert is refused. Row level security does not cover TRUNCATE, which is
-# why no role is granted it.
+# --- row level security on its own: every privilege granted to the three roles ------------------------
+# Here nothing but the policies restricts access. Without a policy a row is invisible: a select, update or
+# delete skips it, and an insert is refused. Row level security does not cover TRUNCATE, which is why no
+# role is granted it.
 
 RLS_ALONE: Final[Relations] = {
     "public.agent_task_contracts": {
@@ -127,7 +127,7 @@ RLS_ALONE: Final[Relations] = {
     },
 }
 
-# The same in the hardened profile: what differs.
+# How the hardened profile differs.
 HARDENED_RLS_ALONE: Final[Relations] = {
     "public.agent_task_contracts": {
         "insert": (NO, NO, "+1"),
@@ -137,7 +137,7 @@ HARDENED_RLS_ALONE: Final[Relations] = {
 }
 
 # Every table in schema ehg_tasks. As shipped, each operation is refused for all three roles. This is what
-# anon and authenticated get with row level security alone; service_role bypasses it.
+# anon and authenticated get with row level security on its own; service_role bypasses it.
 ENGINE_TABLES_RLS_ALONE: Final = {
     "select": "0 rows",
     "insert": NO,
@@ -155,9 +155,9 @@ SCHEMAS: Final[dict[str, tuple[str, ...]]] = {
 
 
 class Function(NamedTuple):
-    """A function in public; the engine's function of the same name opens to the same roles.
+    """A function in public; the engine's function of the same name can be called by the same roles.
 
-    Every other function of the engine, and every function in public without a row, is closed to all.
+    No role may call any other function of the engine, or a function in public without a row.
     """
 
     callers: tuple[str, ...]
@@ -165,7 +165,7 @@ class Function(NamedTuple):
     arguments: dict[str, Any]
     """Arguments that the tests call it with, without the prefix `p_`."""
     refused: tuple[str, ...] = ()
-    """Callers that row level security or a grant on the table refuses all the same."""
+    """Roles that hold EXECUTE but are still refused by row level security or a table grant."""
 
     def outcome(self, role: str) -> str:
         """What a call by this role results in."""
@@ -204,7 +204,7 @@ def engine_callers(function: str) -> tuple[str, ...]:
 # --- credentials, over HTTP ---------------------------------------------------------------------------
 # `test_credentials.py` replaces the placeholders in angle brackets.
 
-# name -> (key, token): each is refused whatever it asks for.
+# name -> (key, token): every request with them is refused.
 INVALID_CREDENTIALS: Final[dict[str, tuple[str | None, str | None]]] = {
     "no key": (None, None),
     "a made-up publishable key": ("sb_publishable_made_up", None),
@@ -220,7 +220,7 @@ INVALID_CREDENTIALS: Final[dict[str, tuple[str | None, str | None]]] = {
     "an expired token with the secret key": ("<secret>", "<expired authenticated>"),
     "a forged token with the secret key": ("<secret>", "<forged service_role>"),
 }
-# name -> (key, token, role): the token decides the role, whatever key comes with it.
+# name -> (key, token, role): the token decides the role; the key makes no difference.
 VALID_CREDENTIALS: Final[dict[str, tuple[str, str, str]]] = {
     "a user's token with the publishable key": ("<publishable>", "<user>", "authenticated"),
     "a user's token with the secret key": ("<secret>", "<user>", "authenticated"),

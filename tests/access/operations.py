@@ -132,7 +132,7 @@ def run_in_sql(connection: Connection[Any], role: str, query: str, relation: str
     """Run one statement as a role, in the open transaction, and return its outcome.
 
     Raises:
-        AssertionError: the statement was refused, and yet something changed.
+        AssertionError: the statement was refused, but something changed.
     """
     before = snapshot(connection)
     try:
@@ -157,7 +157,7 @@ def run_over_http(
     """Send one request to the Data API, on the rows of the seed, and return its outcome.
 
     Raises:
-        AssertionError: the request was refused, and yet something changed.
+        AssertionError: the request was refused, but something changed.
     """
     connection.execute(SEED)
     before = snapshot(connection)

@@ -54,36 +54,38 @@ def text() -> str:
         *relations(
             "As shipped",
             "`+1` adds a row, `~1` changes one, `-1` removes one. The database holds two contracts, one"
-            " artifact and one directive. `one` filters on the key, `all` has no filter. The tables in schema"
-            " `ehg_tasks` are closed to all three roles.",
+            " artifact and one directive. `one` filters on the key, `all` has no filter. None of the three"
+            " roles can use the tables in schema `ehg_tasks`.",
             matrix.SPECIFIED,
         ),
-        *relations("Hardened: what differs", "With `supabase/optional/hardened.sql`.", matrix.HARDENED),
+        *relations(
+            "Differences in the hardened profile", "With `supabase/optional/hardened.sql`.", matrix.HARDENED
+        ),
         "## Functions\n\nIn both profiles. Some functions also require a claim token or a contract id."
-        " In schema `ehg_tasks`, the function of the same name opens to the same roles, and every other"
-        " function is closed to all three.\n",
+        " In schema `ehg_tasks`, the function of the same name can be called by the same roles, and no other"
+        " function by any of the three.\n",
         *table(functions),
         "",
         *relations(
-            "Row level security alone",
-            "With every privilege granted to the three roles, so that no grant hides a broken policy. This is"
-            " not how the project ships. In schema `ehg_tasks`, anon and authenticated still see, add"
-            " and change nothing.",
+            "Row level security on its own",
+            "With every privilege granted to the three roles, so that no missing grant hides a broken policy."
+            " This is not how the project ships. In schema `ehg_tasks`, anon and authenticated still cannot"
+            " see, add or change anything.",
             matrix.RLS_ALONE,
         ),
         *relations(
-            "Row level security alone, hardened: what differs",
+            "Row level security on its own: differences in the hardened profile",
             "With `supabase/optional/hardened.sql` and every privilege granted.",
             matrix.HARDENED_RLS_ALONE,
         ),
         *names(
             "Invalid credentials",
-            "Each is refused over HTTP whatever it asks for, and nothing changes:",
+            "The API refuses every request with these credentials, and nothing changes:",
             matrix.INVALID_CREDENTIALS,
         ),
         *names(
             "The token decides the role",
-            "Whatever key comes with it:",
+            "The key sent with it makes no difference:",
             (f"{name}: acts as {role}" for name, (_, _, role) in matrix.VALID_CREDENTIALS.items()),
         ),
     ]

@@ -12,7 +12,7 @@ def _with(base: Relations, differing: Relations) -> Relations:
 
 
 HARDEN = next(path for path in migrations.optional() if path.stem == "hardened").read_text()
-# The migration of the table brings the specified profile back.
+# The table's migration restores the specified profile.
 RESTORE = next(path for path in migrations.migrations() if "agent_task_contracts" in path.stem).read_text()
 GRANT_EVERYTHING = """
     grant usage on schema ehg_tasks to anon, authenticated, service_role;

@@ -45,7 +45,7 @@ def test_a_role_calls_every_function_over_http(
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_calls_every_function_of_the_engine(seeded: Connection[Any], role: str) -> None:
-    """With nulls: a caller who holds EXECUTE gets an answer or an error of the lifecycle."""
+    """All arguments are null: a role that holds EXECUTE gets an answer or one of the engine's errors."""
     for function in functions(seeded):
         if function.schema != "ehg_tasks":
             continue
@@ -71,7 +71,7 @@ def test_every_search_path_is_fixed(connection: Connection[Any]) -> None:
 
 
 def test_only_entry_points_of_the_engine_run_with_their_owners_rights(connection: Connection[Any]) -> None:
-    """What the functions in public call, and the guards. Helpers run with the rights of their caller."""
+    """Entry points are what the functions in public call, and the guards. Helpers run as their caller."""
     definers = {(function.schema, function.name) for function in functions(connection) if function.definer}
     assert definers == {
         (function.schema, function.name)
@@ -85,10 +85,3 @@ def test_a_function_in_public_is_one_call_of_the_engine(connection: Connection[A
     [body] = [each.body for each in functions(connection) if (each.schema, each.name) == ("public", name)]
     assert body.count("ehg_tasks.") == 1
     assert body.lower().count("select") == 1
-
-
-def test_task_contract_stats_runs_with_its_readers_rights(connection: Connection[Any]) -> None:
-    [(options,)] = connection.execute(
-        "select reloptions from pg_class where oid = 'public.task_contract_stats'::regclass"
-    ).fetchall()
-    assert options == ["security_invoker=true"]

@@ -1,4 +1,4 @@
-"""The catalog grants what the matrix says and nothing else, whatever the project grants by default."""
+"""The grants in the catalog are exactly those of the matrix, whatever a project grants by default."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ OPERATIONS = {
 
 
 def test_the_grants_are_those_of_the_matrix(connection: Connection[Any]) -> None:
-    """A table, function or grant without a row in the matrix fails here, and so does a row without one."""
+    """A table, function or grant without a row in the matrix fails here.
+
+    So does a row that matches nothing in the catalog.
+    """
     assert live_grants(connection) == expected_grants(connection)
 
 
-@pytest.mark.parametrize("old_era", [False, True], ids=["grants nothing", "grants everything"])
-def test_a_new_project_of_either_era_ends_with_the_same_grants(databases: Databases, old_era: bool) -> None:
-    name = databases.create(old_era=old_era)
+@pytest.mark.parametrize("grants_by_default", [False, True], ids=["grants nothing", "grants everything"])
+def test_default_privileges_do_not_change_the_grants(databases: Databases, grants_by_default: bool) -> None:
+    name = databases.create(grants_by_default=grants_by_default)
     databases.migrate(name)
     with databases.connect(name) as connection:
         assert live_grants(connection) == expected_grants(connection)

@@ -1,4 +1,4 @@
-"""The guards on direct anon writes: what they refuse, and that they bind nobody else."""
+"""The guards on direct writes by anon: what they refuse, and that they do not affect other roles."""
 
 from __future__ import annotations
 

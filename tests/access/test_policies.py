@@ -1,4 +1,4 @@
-"""What a request that a policy allows stores and returns; the matrix has what is allowed and refused."""
+"""What allowed requests store and return. The matrix lists what is allowed."""
 
 from __future__ import annotations
 

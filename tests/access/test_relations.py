@@ -66,7 +66,7 @@ def test_the_engines_tables_are_closed_to_every_role(seeded: Connection[Any], ro
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
-def test_no_policy_opens_the_engines_tables(seeded: Connection[Any], role: str) -> None:
+def test_no_policy_gives_access_to_the_engines_tables(seeded: Connection[Any], role: str) -> None:
     seeded.execute(GRANT_EVERYTHING)
     for table, column in engine_tables(seeded).items():
         assert snapshot(seeded)[table], f"seed.py adds no row to {table}"

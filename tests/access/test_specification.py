@@ -1,4 +1,4 @@
-"""The table in the catalog is as specified: columns, constraints, indexes, policies, triggers, grants."""
+"""The table in the catalog is as specified: columns, constraints, indexes, policies and triggers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TABLE = "'public.agent_task_contracts'::regclass"
 
 
 def rows(database: Connection[Any], query: str) -> list[tuple[Any, ...]]:
-    # PostgreSQL prints a definition with its schema only if that is not on the search path.
+    # PostgreSQL prints the schemas of names only if they are not on the search path.
     database.execute("set search_path = ''")
     try:
         return database.execute(query).fetchall()
@@ -81,19 +81,6 @@ def test_the_triggers_are_as_specified(database: Connection[Any]) -> None:
         f" where tgrelid = {TABLE} and not tgisinternal and tgenabled = 'O'",
     )
     assert dict(live) == spec.TRIGGERS | spec.ADDED_TRIGGERS
-
-
-def test_the_grants_mirror_the_policies(database: Connection[Any]) -> None:
-    live = rows(
-        database,
-        "select case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type"
-        f" from pg_class c, aclexplode(c.relacl) a where c.oid = {TABLE} and a.grantee <> c.relowner",
-    )
-    assert set(live) == {(role, privilege) for role, held in spec.GRANTS.items() for privilege in held}
-    columns = rows(
-        database, f"select attname from pg_attribute where attrelid = {TABLE} and attacl is not null"
-    )
-    assert columns == []
 
 
 def test_the_functions_create_contracts_with_the_defaults_of_the_table(database: Connection[Any]) -> None:

@@ -62,7 +62,7 @@ def description(connection: Connection[Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=[False, True], ids=["no default grants", "default grants"])
 def name(databases: Databases, request: pytest.FixtureRequest) -> str:
     """An existing database after the migrations, in a project with and without default grants."""
-    name = databases.create(old_era=request.param)
+    name = databases.create(grants_by_default=request.param)
     with databases.connect(name, owner=True) as connection:
         connection.execute(EXISTING.replace(TABLE_MARK, table()).encode())
         before = rows(connection)
@@ -117,7 +117,7 @@ def test_the_result_is_the_same_as_in_an_empty_project(
 
 
 def test_every_function_name_in_public_is_unique(connection: Connection[Any]) -> None:
-    """Two functions of one name would make a call by name ambiguous."""
+    """Two functions of the same name would make a call with named arguments ambiguous."""
     functions = connection.execute(
         "select proname, count(*) from pg_proc where pronamespace = 'public'::regnamespace group by 1"
     ).fetchall()
@@ -264,7 +264,7 @@ class TestDefectsOfTheEarlierFunctions:
             with refused("42501"):
                 caller("cleanup_stale_contracts")
 
-    def test_a_contract_that_nobody_claimed_cannot_be_completed(
+    def test_a_contract_that_was_never_claimed_cannot_be_completed(
         self, anon: Caller, service: Caller, connection: Connection[Any]
     ) -> None:
         before = rows(connection)

@@ -1,4 +1,4 @@
-"""The tests run on the chosen PostgreSQL, not unnoticed on another one."""
+"""The tests run on the PostgreSQL version that was chosen."""
 
 from __future__ import annotations
 
