@@ -24,7 +24,7 @@ def create(caller: Caller, target_agent: str = "T", **fields: Any) -> UUID:
 
 
 def claim(caller: Caller, target_agent: str = "T", **fields: Any) -> Row:
-    """Claim one contract of the agent; fails unless there is exactly one to claim."""
+    """Claim one contract for the agent; fail if there is none to claim."""
     [row] = caller("claim_task_contract", target_agent=target_agent, **fields)
     return row
 
@@ -38,7 +38,7 @@ def claimed(caller: Caller, **fields: Any) -> Row:
 
 
 def held(row: Row) -> dict[str, Any]:
-    """The parameters by which the holder of a claim identifies itself."""
+    """The parameters that identify the holder of a claim."""
     return {"contract_id": row["contract_id"], "claim_token": row["claim_token"]}
 
 

@@ -114,7 +114,7 @@ class TestLease:
     def test_it_lasts_at_least_a_minute_and_30_without_a_timeout(
         self, anon: Caller, database: Database, timeout: int | None, minutes: int
     ) -> None:
-        """The functions refuse such timeouts, but the table takes any."""
+        """The functions refuse such timeouts, but a direct write can store any."""
         database.execute(
             "insert into public.agent_task_contracts (parent_agent, target_agent, objective, timeout_minutes)"
             " values ('P', 'T', 'o', %s)",
@@ -190,7 +190,9 @@ class TestRequestKey:
             claim(anon, target_agent="OTHER", request_key=key)
         assert len(leases(database)) == 1
 
-    def test_the_key_of_an_expired_claim_makes_a_new_claim(self, anon: Caller, database: Database) -> None:
+    def test_a_request_key_whose_claim_expired_makes_a_new_claim(
+        self, anon: Caller, database: Database
+    ) -> None:
         contract_id = create(anon)
         key = uuid4()
         first = claim(anon, request_key=key)

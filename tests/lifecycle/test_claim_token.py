@@ -1,4 +1,7 @@
-"""Rules that all functions on an existing contract share: it must exist, be open, and be held."""
+"""Rules shared by all functions on an existing contract.
+
+It must exist, its status must allow the call, and the caller must present the current claim token.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def test_a_missing_or_wrong_token_is_refused(
     ("status", "code"),
     [("pending", "TC002"), ("completed", "TC003"), ("failed", "TC003"), ("cancelled", "TC003")],
 )
-def test_a_contract_that_is_not_in_progress_refuses_a_holder(
+def test_a_claim_token_is_refused_unless_the_contract_is_in_progress(
     anon: Caller, database: Database, function: str, status: str, code: str
 ) -> None:
     """Even with the token of a lease that a direct write left behind."""

@@ -114,7 +114,7 @@ class TestFail:
         first = fail(anon, row, retry=False)
         assert fail(anon, row, retry=False) == first | REPEATED
 
-    def test_a_repeat_does_not_touch_the_next_claim(self, anon: Caller, database: Database) -> None:
+    def test_a_repeat_does_not_affect_the_next_claim(self, anon: Caller, database: Database) -> None:
         row = claimed(anon)
         fail(anon, row)
         end_wait(database, row["contract_id"])
@@ -146,7 +146,7 @@ class TestRelease:
         second = claim(anon)
         assert (second["contract_id"], second["attempt"]) == (row["contract_id"], 1)
 
-    def test_a_repeat_does_not_touch_the_next_claim(self, anon: Caller, database: Database) -> None:
+    def test_a_repeat_does_not_affect_the_next_claim(self, anon: Caller, database: Database) -> None:
         row = claimed(anon)
         anon("release_task_contract", **held(row))
         claim(anon)

@@ -110,7 +110,7 @@ class TestCleanup:
     def test_it_skips_locked_contracts(
         self, anon: Caller, service: Caller, database: Database, project: Project
     ) -> None:
-        """So it never waits for a claim or a completion."""
+        """This way it never waits for a claim or a completion."""
         stale, old = claimed(anon)["contract_id"], create(service, "OTHER")
         end_lease(database, stale)
         write(database, old, created_at="now() - interval '25 hours'")
@@ -143,7 +143,7 @@ class TestPrune:
         assert remaining == set(kept)
 
     @pytest.mark.parametrize("status", ["pending", "in_progress"])
-    def test_open_contracts_stay_however_old_they_are(
+    def test_open_contracts_are_kept_at_any_age(
         self, service: Caller, database: Database, status: str
     ) -> None:
         database.execute(
@@ -195,7 +195,7 @@ class TestStats:
 
 
 def test_a_description_counts_the_rows(service: Caller) -> None:
-    """Its other parts are compared by tests/test_generated.py and tests/cli/test_verify.py."""
+    """tests/test_generated.py and tests/cli/test_verify.py cover its other parts."""
     create(service)
     [row] = service("describe_task_contracts")
     assert row["describe_task_contracts"]["row_count"] == 1

@@ -1,4 +1,4 @@
-"""Reading: outcomes by id, inputs for the holder of a claim, contracts for whoever may read the table."""
+"""Reading: outcomes by id, inputs for the holder of a claim, contracts for anyone who may read the table."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TestOutcomes:
         answers = anon("task_contract_outcomes", contract_ids=[second, uuid4(), first, second])
         assert [row["contract_id"] for row in answers] == [second, first]
 
-    def test_no_ids_give_no_outcomes(self, anon: Caller) -> None:
+    def test_an_empty_list_of_ids_returns_no_outcomes(self, anon: Caller) -> None:
         create(anon)
         assert anon("task_contract_outcomes", contract_ids=[]) == []
 

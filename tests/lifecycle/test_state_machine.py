@@ -46,7 +46,7 @@ class Contract:
     retry_count: int = 0
     token: UUID | None = None  # of the current claim
     request_key: UUID | None = None
-    expired: bool = False  # the lease has expired and nobody has taken over yet
+    expired: bool = False  # the lease has expired and no one has taken over yet
     waits: bool = False  # after a failed attempt: cannot be claimed yet
     handed_back: tuple[str, UUID] | None = None  # how the last attempt ended, and its token
     finished: tuple[UUID | None, Any] | None = None  # idempotency key and result of the call that finished it
@@ -105,7 +105,7 @@ class Lifecycle(RuleBasedStateMachine):
             contract.status = "failed"
 
     def refusal(self, contract: Contract, token: UUID | None) -> str | None:
-        """Return the SQLSTATE with which a call by this holder is refused, or None."""
+        """Return the SQLSTATE that a call with this token raises, or None."""
         if contract.status in FINAL:
             return "TC003"
         if contract.status != "in_progress" or token is None or token != contract.token:
@@ -159,7 +159,7 @@ class Lifecycle(RuleBasedStateMachine):
         request_key = uuid4() if key else None
         answer = self.call("claim_task_contract", target_agent=agent, limit=limit, request_key=request_key)
         assert not isinstance(answer, str), answer
-        # A claim first takes over up to `limit` expired leases of its agent, longest expired first.
+        # A claim first ends up to `limit` expired attempts of its agent, longest expired first.
         # If there are more, only the database knows which.
         if len(expired) <= limit:
             for contract in expired:
@@ -225,7 +225,7 @@ class Lifecycle(RuleBasedStateMachine):
             idempotency_key=None if key is None else used_key,
             output=None if output is None else jsonb(output),
         )
-        # A contract that failed with an expired lease has no key, so nothing repeats its end.
+        # A contract that failed because its lease expired has no key, so no call can be a repeat.
         if contract.status in ("completed", "failed") and contract.finished is not None:
             finished_key, result = contract.finished
             if finished_key is not None:
@@ -335,7 +335,7 @@ class Lifecycle(RuleBasedStateMachine):
         answer = self.call("renew_task_contract", contract_id=contract_id, claim_token=token.token)
         assert answer == self.refusal(contract, token.token)
 
-    # --- what always holds ---------------------------------------------------------------------
+    # --- invariant -----------------------------------------------------------------------------
 
     @invariant()
     def rows_agree_with_the_model(self) -> None:

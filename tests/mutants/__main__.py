@@ -31,7 +31,7 @@ from tests.mutants.function_bodies import function_bodies
 from tests.mutants.mutants import Mutant, functions, others, policies, tables
 
 ROOT = Path(__file__).parents[2]
-QUICK = 12  # one mutant in so many runs in CI
+QUICK = 12  # CI runs every 12th mutant
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def server() -> Iterator[Databases]:
 
 
 def apply(databases: Databases, name: str, mutant: Mutant) -> None:
-    """Apply a mutant to a database; the text to replace must be there."""
+    """Apply a mutant to a database; fail if the text to replace is not there."""
     with databases.connect(name) as connection:
         if mutant.sql:
             connection.execute(mutant.sql.encode())
@@ -79,7 +79,7 @@ def apply(databases: Databases, name: str, mutant: Mutant) -> None:
 
 
 def run(databases: Databases, name: str, tests: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests against a database. These tests use SQL alone, so the other settings are not real."""
+    """Run tests against a database. These tests use only SQL, so the API settings are placeholders."""
     url = urlsplit(databases.superuser_url)._replace(path=f"/{name}").geturl()
     project = {
         "EHG_TASKS_TEST_PROJECT": "1",
@@ -115,8 +115,8 @@ def report(results: list[Result]) -> str:
     lines = [
         "# Mutation report",
         "",
-        "Each line is one change of the database that breaks a rule, and the test that fails because of it."
-        " `make mutants` writes this page.",
+        "Each line shows one change to the database that breaks a rule, and the test that fails because of"
+        " it. `make mutants` writes this page.",
         "",
         f"**The tests kill {len(killed)} of {len(counted)} mutants:"
         f" {100 * len(killed) / len(counted):.1f} %.** {len(results) - len(counted)} more are equivalent.",
@@ -136,7 +136,7 @@ def report(results: list[Result]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"one mutant in {QUICK}")
+    parser.add_argument("--quick", action="store_true", help=f"every {QUICK}th mutant")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="mutants whose name contains this text")
     parser.add_argument("--report", type=Path, help="write the report to this file")

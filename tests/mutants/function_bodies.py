@@ -229,8 +229,8 @@ REPLACEMENTS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
 }  # fmt: skip
 
-# Not here: expire_leases reads each lease again after locking its contract, in case a renewal committed
-# in between. That window is within one statement, so no test can hold it open.
+# No mutant for one rule: expire_leases reads each lease again after locking its contract, in case a renewal
+# committed in between. That window is within one statement, so no test can hold it open.
 
 
 def function_bodies() -> Iterator[Mutant]:

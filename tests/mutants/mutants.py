@@ -1,7 +1,7 @@
-"""Mutants: changes of the database that break a rule, each with the tests that must notice it.
+"""Mutants: changes to the database that break a rule, each with the tests that must notice it.
 
-Those of policies, grants and functions are computed from the specification, the access matrix and the
-packaged description of the catalog. A mutant is SQL that runs after the migrations, or a change of a
+The mutants of policies, grants and functions are computed from the specification, the access matrix and
+the packaged description of the catalog. A mutant is SQL that runs after the migrations, or a change to a
 function's body.
 """
 
@@ -18,7 +18,7 @@ from tests.access.matrix import ROLES
 
 TABLE = "public.agent_task_contracts"
 RELATIONS = "access/test_relations.py::test_a_role_on_a_relation_in_sql"
-ENGINE_TABLES = "access/test_relations.py::test_no_policy_opens_the_engines_tables"
+ENGINE_TABLES = "access/test_relations.py::test_no_policy_gives_access_to_the_engines_tables"
 FUNCTIONS = "access/test_functions.py"
 CALLS = f"{FUNCTIONS}::test_a_role_calls_a_function_in_sql"
 ENGINE_CALLS = f"{FUNCTIONS}::test_a_role_calls_every_function_of_the_engine"
@@ -30,10 +30,10 @@ PRIVILEGES = ("select", "insert", "update", "delete", "truncate", "references", 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change, and the tests of which one must fail (pytest node ids, without `tests/`).
+    """One change, and the tests of which at least one must fail (pytest node ids, without `tests/`).
 
-    `replace` is (function, part of its body, replacement). `equivalent` says why no test can notice a
-    change that changes nothing.
+    `replace` is (function, part of its body, replacement). `equivalent` says why a change has no effect
+    that a test could notice.
     """
 
     name: str
@@ -60,7 +60,7 @@ def policies() -> Iterator[Mutant]:
 
 def _policy(name: str, command: str, role: str, using: str | None, check: str | None) -> Iterator[Mutant]:
     conditions = (f"using ({using}) " if using else "") + (f"with check ({check})" if check else "")
-    # service_role bypasses row level security, so a change of its policy shows in the catalog alone.
+    # service_role bypasses row level security, so a change to its policy shows only in the catalog.
     test = POLICIES if role == "service_role" else RELATIONS
     catalog_alone = POLICIES if command == "select" else RELATIONS
 
@@ -122,7 +122,7 @@ def _privilege(relation: str, role: str, privilege: str, is_held: bool) -> Mutan
             f"{RELATIONS}[specified-{relation}-{role}]",
             f"revoke {what} from {role}",
         )
-    # A policy may still hold, so this may show in the catalog alone.
+    # A policy may still refuse access, so this may show only in the catalog.
     return Mutant(f"{what} given to {role}", GRANTS, f"grant {what} to {role}")
 
 
@@ -140,7 +140,7 @@ def functions() -> Iterator[Mutant]:
                 )
         yield Mutant(
             f"execute on {function} given to PUBLIC",
-            # A function in public opens nothing while the engine's is closed.
+            # A function in public gives no access while the engine's cannot be called.
             GRANTS if schema == "public" else f"{ENGINE_CALLS} {GRANTS}",
             f"grant execute on function {function} to public",
         )
