@@ -29,7 +29,7 @@ COMPLETE = "select public.complete_task_contract(p_contract_id => %s, p_claim_to
 
 
 def fill(owner: psycopg.Connection[tuple[object, ...]], waiting: int) -> None:
-    """Replace all contracts by a backlog of this size for one agent, all of the same priority."""
+    """Replace all contracts with a backlog of this size for one agent, all of the same priority."""
     owner.execute("truncate public.agent_task_contracts cascade")
     owner.execute(
         "insert into public.agent_task_contracts (parent_agent, target_agent, objective, created_at)"

@@ -102,7 +102,7 @@ def project() -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """A second server, where tests create databases to change objects in."""
+    """A second server, on which tests create databases whose objects they may change."""
     with local_stack(migrations=tmp_path_factory.mktemp("no-migrations")) as stack:
         yield Databases(stack.superuser_url, stack.db_url)
 
@@ -195,7 +195,7 @@ def service_api(project: Project, database: psycopg.Connection[Any]) -> Client:
 
 @pytest.fixture
 def call_as(project: Project, database: psycopg.Connection[Any]) -> Iterator[Callable[[str], Caller]]:
-    """A function: `call_as("anon")` returns a caller in SQL with its own connection."""
+    """`call_as("anon")` returns a caller in SQL with its own connection."""
     with ExitStack() as stack:
 
         def make(role: str) -> Caller:

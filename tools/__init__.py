@@ -1,1 +1,1 @@
-"""Programs for work on this repository; not part of the package."""
+"""Programs that maintain this repository; not part of the package."""

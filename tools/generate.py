@@ -58,7 +58,7 @@ GENERATED: dict[str, Callable[[Connection[Any]], str]] = {
     "docs/access-rules.md": access_rules,
     **{f"ehg_tasks/_sync/{source.name}": partial(sync_module, source) for source in SOURCES},
 }
-"""Path in this repository -> the function that makes its text, given a freshly migrated database."""
+"""Path in this repository -> the function that returns its text, given a newly migrated database."""
 
 
 def main() -> None:

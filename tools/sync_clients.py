@@ -1,4 +1,4 @@
-"""Generates the sync clients from the async ones."""
+"""Generate the sync clients from the async ones."""
 
 from __future__ import annotations
 

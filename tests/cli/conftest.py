@@ -1,4 +1,4 @@
-"""Runs `ehg-tasks` as a person would: as a program of its own, with nothing but its environment."""
+"""Runs `ehg-tasks` as a person would: as a separate process with a minimal environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from ehg_tasks import AgentTasks
 from tests.conftest import Project
 
-# The variables that a program needs from the environment of the tests.
+# The variables that a program inherits from the environment of the tests.
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 CreateContract = Callable[..., str]
@@ -32,7 +32,7 @@ class Result:
 
     @property
     def json(self) -> Any:
-        """The one JSON document that was printed; nothing else was printed."""
+        """The JSON document that was printed, with nothing else and no error."""
         assert (self.code, self.err) == (0, "")
         return json.loads(self.out)
 
@@ -79,7 +79,7 @@ class Program:
 
 @pytest.fixture
 def program(project: Project, database: psycopg.Connection[Any], tmp_path: Path) -> Program:
-    """`ehg-tasks` without any key."""
+    """`ehg-tasks` without a key."""
     env = {name: os.environ[name] for name in INHERITED if name in os.environ}
     env["SUPABASE_URL"] = project.url
     return Program(tmp_path, env, (project.publishable_key, project.secret_key))

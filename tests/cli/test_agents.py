@@ -49,13 +49,13 @@ class TestCreate:
             "--id",
             contract,
         ]
-        arguments += ["--priority", "-5", "--constraints", '{"colour": "green"}', "--max-retries", "0"]
+        arguments += ["--priority", "-5", "--constraints", '{"color": "green"}', "--max-retries", "0"]
         result = as_agent(*arguments, stdin="Draw it.\nNow.\n")
         assert (result.code, result.out, result.err) == (0, f"{contract}  created\n", "")
         fields = row(contract)
         assert (fields["priority"], fields["constraints"], fields["max_retries"]) == (
             -5,
-            {"colour": "green"},
+            {"color": "green"},
             0,
         )
         assert (fields["objective"], fields["timeout_minutes"]) == ("Draw it.\nNow.", 30)
@@ -143,7 +143,7 @@ class TestClaim:
         assert f"contract_id           {contract}\n" in printed
         assert "objective             red: \\x1b[31m, and a line\n                      more\n" in printed
 
-    def test_no_pending_contract_is_no_error(self, as_agent: Program) -> None:
+    def test_claiming_when_nothing_is_pending_is_not_an_error(self, as_agent: Program) -> None:
         assert as_agent("claim", "DESIGN", "--json").json == []
         result = as_agent("claim", "DESIGN")
         assert (result.code, result.out, result.err) == (
@@ -193,7 +193,9 @@ class TestClaimedContracts:
         result = as_agent("fail", contract, "no such page", "--final", "--token", token, "--json").json
         assert (result["status"], row(contract)["status"]) == ("failed", "failed")
 
-    def test_release_spends_no_retry(self, as_agent: Program, claim: ClaimContract, row: ReadRow) -> None:
+    def test_release_does_not_use_up_a_retry(
+        self, as_agent: Program, claim: ClaimContract, row: ReadRow
+    ) -> None:
         contract, token = claim()
         assert as_agent("release", contract, "--token", token, "--json").json["status"] == "pending"
         assert row(contract)["retry_count"] == 0
@@ -270,7 +272,7 @@ class TestOutcome:
         assert 'output              {"page": 1}\n' in as_agent("outcome", completed).out
         assert SOME_ID in as_agent.refuses(5, "outcome", completed, SOME_ID)
 
-    def test_wait_ends_with_the_contract_or_after_its_time(
+    def test_wait_ends_when_the_contract_is_final_or_the_time_is_up(
         self, as_agent: Program, agent: AgentTasks, create: CreateContract
     ) -> None:
         contract = create()

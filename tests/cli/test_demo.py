@@ -1,4 +1,4 @@
-"""`ehg-tasks demo` through its real entry point, and what it makes of other agents' answers."""
+"""`ehg-tasks demo` through its real entry point, and how it handles other agents' outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Findings
 Documents: 5 checked, 2 clean; """
 
 
-def test_the_findings_are_the_planted_ones_whatever_the_current_folder_holds(
+def test_the_findings_are_the_planted_ones_in_any_current_folder(
     as_agent: Program, project: Project, tmp_path: Path, contracts: Contracts
 ) -> None:
     (tmp_path / "other.md").write_text("# One\n\n### Three\n")
@@ -67,7 +67,7 @@ def test_control_characters_in_names_and_findings_are_escaped(as_agent: Program,
     assert "\x1b" not in answer.out + answer.err
 
 
-def test_the_answers_of_other_agents_are_escaped_lines(
+def test_outputs_of_other_agents_are_printed_as_escaped_lines(
     agent: AgentTasks, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = {"words": 1, "findings": [{"line": 1, "rule": "broken-link", "message": "a\x1b[2J\nb"}]}
@@ -91,7 +91,7 @@ def test_the_answers_of_other_agents_are_escaped_lines(
     assert r"  failed.md: failed: \x1b[2J" in lines
 
 
-def test_contracts_of_others_in_the_project_stay_untouched(
+def test_the_demo_leaves_other_contracts_alone(
     as_agent: Program, contracts: Contracts, database: Connection[Any]
 ) -> None:
     database.execute(
@@ -119,7 +119,7 @@ def test_a_missing_or_wrong_key_is_refused(program: Program, project: Project) -
 
 @contextmanager
 def running_demo(program: Program, folder: Path, contracts: Contracts) -> Iterator[subprocess.Popen[str]]:
-    """A demo in the middle of its work: at least one document is checked and many are not."""
+    """A demo in progress: at least one document has been checked and many have not."""
     for number in range(400):
         (folder / f"{number}.md").write_text("# A document\n\n" + "word " * 2000)
     with subprocess.Popen(

@@ -57,7 +57,7 @@ def running_stack(program: Program) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_run_and_all_its_processes(
+def test_a_signal_stops_the_stack_and_all_its_processes(
     program: Program, tmp_path: Path, signal_: signal.Signals
 ) -> None:
     with running_stack(program) as process:

@@ -27,7 +27,7 @@ HINT = (
 
 
 class TestList:
-    def test_the_oldest_come_first_unless_the_newest_are_asked_for(
+    def test_the_oldest_come_first_unless_newest_is_given(
         self, as_backend: Program, create: CreateContract
     ) -> None:
         ids = [create() for _ in range(3)]
@@ -73,7 +73,9 @@ class TestList:
         assert [contract["id"] for contract in as_backend("list", "--json", *filters).json] == [wanted]
         assert as_backend("count", *filters).out == "1\n"
 
-    def test_times_are_bounds(self, as_backend: Program, create: CreateContract) -> None:
+    def test_created_after_and_created_before_are_bounds(
+        self, as_backend: Program, create: CreateContract
+    ) -> None:
         create()
         assert as_backend("count", "--created-before", "2020-01-01").out == "0\n"
         assert as_backend("count", "--created-after", "2099-01-01", "--json").json == 0
@@ -108,11 +110,11 @@ class TestList:
 
 class TestShow:
     def test_every_column_is_shown(self, as_backend: Program, create: CreateContract) -> None:
-        contract = create("one\ntwo", constraints={"colour": "grün"})
+        contract = create("one\ntwo", constraints={"color": "grün"})
         assert as_backend("show", contract, "--json").json.keys() == TaskContract.model_fields.keys()
         lines = as_backend("show", contract).out.splitlines()
         assert f"id                          {contract}" in lines
-        assert 'constraints                 {"colour": "grün"}' in lines
+        assert 'constraints                 {"color": "grün"}' in lines
         assert lines[lines.index("objective                   one") + 1].strip() == "two"
 
     def test_an_unknown_contract_is_an_error(self, as_backend: Program) -> None:
@@ -135,7 +137,9 @@ def test_stats_has_a_row_for_each_agent_and_status(as_backend: Program, create: 
 
 
 class TestWatch:
-    def test_updates_follow_each_other_in_a_file(self, as_backend: Program, create: CreateContract) -> None:
+    def test_updates_are_appended_when_output_is_not_a_terminal(
+        self, as_backend: Program, create: CreateContract
+    ) -> None:
         contract = create()
         result = as_backend("watch", "--every", "0.1", "--times", "2")
         assert (result.code, result.err) == (0, "")
@@ -174,7 +178,7 @@ class TestWatch:
         os.close(terminal)
         assert b"\x1b[" in screen
 
-    def test_the_error_of_the_last_update_ends_it(self, program: Program) -> None:
+    def test_the_last_update_reports_its_error(self, program: Program) -> None:
         unknown = program.with_env(SUPABASE_SECRET_KEY="sb_secret_" + "x" * 22 + "_12345678")
         unknown.refuses(4, "watch", "--times", "3")
         unknown.refuses(8, "watch", "--times", "1", SUPABASE_URL="http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""The commands and the code in the README and the docs work."""
+"""The commands and the code in README and the docs work."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def described(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
 
 def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
-    """The verdict on a project with this change, which is rolled back."""
+    """Verify a project with this change, and roll the change back."""
     with connection.transaction(force_rollback=True):
         connection.execute(change.encode())
         return compare(described(connection))
@@ -124,7 +124,7 @@ def test_a_change_is_reported(connection: psycopg.Connection[Any], change: str, 
     assert all("\n" not in line for line in verdict.differences)
 
 
-def test_rows_comments_and_a_retry_schedule_of_ones_own_make_no_difference(
+def test_rows_comments_and_a_custom_retry_schedule_are_not_differences(
     connection: psycopg.Connection[Any],
 ) -> None:
     assert after(
@@ -136,8 +136,8 @@ def test_rows_comments_and_a_retry_schedule_of_ones_own_make_no_difference(
     ) == Verdict("specified", ())
 
 
-def test_a_dump_and_restore_makes_no_difference(connection: psycopg.Connection[Any]) -> None:
-    """Postgres prints a check differently once it has parsed its own output."""
+def test_a_dump_and_restore_is_not_a_difference(connection: psycopg.Connection[Any]) -> None:
+    """Postgres prints a check differently after it has parsed its own output."""
     name = "agent_task_contracts_status_check"
     [(printed,)] = connection.execute(
         "select pg_get_constraintdef(oid) from pg_constraint where conname = %s", [name]
@@ -150,7 +150,7 @@ def test_a_dump_and_restore_makes_no_difference(connection: psycopg.Connection[A
     assert difference.startswith(f"changed constraint: {name} has definition ")
 
 
-def test_the_hardened_profile_is_recognised(connection: psycopg.Connection[Any]) -> None:
+def test_the_hardened_profile_is_recognized(connection: psycopg.Connection[Any]) -> None:
     [hardened] = [file.read_text() for file in migrations.optional() if file.name == "hardened.sql"]
     assert after(connection, hardened) == Verdict("hardened", ())
     widened = after(connection, f"{hardened}; grant select on {TABLE} to anon")
@@ -165,6 +165,6 @@ def test_a_description_by_an_older_function_is_reported(connection: psycopg.Conn
 
 
 @pytest.mark.parametrize("answer", [{}, {"columns": 3}, {"columns": [{}]}, {"columns": ["id"]}])
-def test_an_answer_that_is_no_description_is_refused(answer: dict[str, Any]) -> None:
+def test_an_answer_that_is_not_a_description_is_refused(answer: dict[str, Any]) -> None:
     with pytest.raises(UnexpectedAnswer, match="no description"):
         compare(answer)

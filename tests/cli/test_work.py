@@ -1,4 +1,4 @@
-"""`ehg-tasks work --exec` with programs that succeed, fail and hang."""
+"""`ehg-tasks work --exec` with programs that succeed, fail or hang."""
 
 from __future__ import annotations
 
@@ -70,20 +70,20 @@ def work(program: Program, command: str, *options: str, **env: str) -> str:
 
 
 class TestResults:
-    def test_the_contract_goes_in_and_the_result_comes_out(
+    def test_the_program_reads_the_contract_and_writes_the_result(
         self, as_agent: Program, agent: AgentTasks, create: CreateContract, command: str, row: ReadRow
     ) -> None:
-        contract = create("echo", constraints={"colour": "grün"}, max_tokens=7)
+        contract = create("echo", constraints={"color": "grün"}, max_tokens=7)
         work(as_agent, command)
         output = agent.outcome(contract).output
         assert isinstance(output, dict)
         assert output["contract_id"] == contract
-        assert (output["constraints"], output["max_tokens"]) == ({"colour": "grün"}, 7)
+        assert (output["constraints"], output["max_tokens"]) == ({"color": "grün"}, 7)
         assert (output["attempt"], row(contract)["status"]) == (1, "completed")
         assert not any("token" in name for name in output.keys() - {"max_tokens"})
         assert "inputs" not in output
 
-    def test_the_input_artifacts_go_in(
+    def test_the_program_receives_the_input_artifacts(
         self, as_agent: Program, agent: AgentTasks, create: CreateContract, command: str, artifact: str
     ) -> None:
         contract = create("echo", input_artifacts=[artifact])
@@ -91,7 +91,7 @@ class TestResults:
         output: Any = agent.outcome(contract).output
         assert [item["content_text"] for item in output["inputs"]] == ["all of it"]
 
-    def test_the_environment_goes_in_without_its_secrets(
+    def test_the_program_inherits_the_environment_without_secrets(
         self, as_agent: Program, agent: AgentTasks, create: CreateContract, command: str
     ) -> None:
         contract = create("environment")
@@ -110,7 +110,9 @@ class TestResults:
         work(as_agent, command)
         assert (row(contract)["status"], row(contract)["output_artifact_id"]) == ("completed", None)
 
-    def test_a_program_need_not_read(self, as_agent: Program, create: CreateContract, row: ReadRow) -> None:
+    def test_a_program_may_ignore_its_input(
+        self, as_agent: Program, create: CreateContract, row: ReadRow
+    ) -> None:
         contract = create("x" * 65536, constraints={"x": "y" * 65000})
         work(as_agent, "true")
         assert row(contract)["status"] == "completed"

@@ -92,7 +92,7 @@ def test_creating_a_contract_again_changes_nothing(agent: AgentTasks, contracts:
 def test_fields_left_out_get_the_defaults_that_new_contract_shows(
     agent: AgentTasks, contracts: Contracts
 ) -> None:
-    """`create` does not send them, so these are the table's own."""
+    """`create` does not send these fields, so the database fills in its defaults."""
     contract = NewContract(**WORK)
     agent.create(contract)
     [row] = contracts()
@@ -100,8 +100,8 @@ def test_fields_left_out_get_the_defaults_that_new_contract_shows(
     assert {name: row[name] for name in shown} == shown
 
 
-def test_a_misspelt_field_is_refused(agent: AgentTasks, contracts: Contracts) -> None:
-    """The type checker finds it too: otherwise mypy would report the `ignore` as unused."""
+def test_a_misspelled_field_is_refused(agent: AgentTasks, contracts: Contracts) -> None:
+    """The type checker refuses it too: otherwise mypy would report an unused `ignore`."""
     with pytest.raises(BadArgument, match="targt_agent"):
         agent.create(parent_agent="P", targt_agent="T", objective="o")  # type: ignore[call-overload]
     assert contracts() == []
@@ -128,7 +128,7 @@ def test_a_call_over_its_limit_is_refused_as_a_whole(agent: AgentTasks, contract
     assert contracts() == []
 
 
-def test_outcomes_of_more_contracts_than_one_call_returns(agent: AgentTasks) -> None:
+def test_outcomes_are_read_in_as_many_calls_as_needed(agent: AgentTasks) -> None:
     ids = [
         created.contract_id
         for _ in range(2)
@@ -158,7 +158,7 @@ def test_a_released_contract_can_be_claimed_and_cancelled(agent: AgentTasks) -> 
         agent.complete(claim)
 
 
-def test_a_lost_claim_can_do_nothing(agent: AgentTasks, contracts: Contracts) -> None:
+def test_every_call_with_a_lost_claim_is_refused(agent: AgentTasks, contracts: Contracts) -> None:
     agent.create(**WORK)
     [lost] = agent.claim("DESIGN")
     agent.release(lost)

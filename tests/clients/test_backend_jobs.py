@@ -1,4 +1,4 @@
-"""`BackendTasks` over HTTP: everything that agents and dashboards do, and maintenance."""
+"""`BackendTasks` over HTTP: everything that agents and dashboards can do, and maintenance."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_backend_job_completes_a_claimed_contract_by_its_id(
     assert backend.outcome(created.contract_id).result_summary == "by hand"
 
 
-def test_an_update_or_a_deletion_touches_one_contract(backend: BackendTasks, contracts: Contracts) -> None:
+def test_an_update_or_a_deletion_affects_one_contract(backend: BackendTasks, contracts: Contracts) -> None:
     created, other = backend.create(**WORK), backend.create(**WORK)
     updated = backend.update(created.contract_id, priority=99, constraints={"a": 1}, sd_id=None)
     assert (updated.priority, updated.constraints) == (99, {"a": 1})

@@ -27,7 +27,7 @@ from tests.conftest import Project
 
 @pytest.fixture
 def many(database: Connection[Any]) -> int:
-    """2,300 contracts, a hundred at each time, so that pages end between equal times."""
+    """2,300 contracts, a hundred with each creation time, so that pages end between equal times."""
     database.execute(
         "insert into public.agent_task_contracts"
         " (parent_agent, target_agent, objective, status, created_at)"

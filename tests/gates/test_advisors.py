@@ -1,4 +1,4 @@
-"""Supabase's database advisors, run by the real CLI, report what docs/advisors.md explains and no more."""
+"""Supabase's database advisors, run by the real CLI, report exactly what docs/advisors.md explains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def explained() -> set[Finding]:
 
 @pytest.fixture
 def name(databases: Databases) -> Iterator[str]:
-    """A new database, because what the advisors report of indexes depends on their use."""
+    """The name of a new database: what the advisors report about indexes depends on their use."""
     name = databases.migrated()
     yield name
     databases.drop(name)

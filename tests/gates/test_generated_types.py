@@ -113,7 +113,7 @@ def test_contract_stats_is_the_view(generated: ModuleType) -> None:
 
 
 def test_new_contract_fits_an_insert(generated: ModuleType) -> None:
-    """Its fields are columns with the same types, and it requires what the table requires."""
+    """Its fields are columns of the same types, and it requires what the table requires."""
     hints = typing.get_type_hints(generated.PublicAgentTaskContractsInsert, include_extras=True)
     required = {name for name, hint in hints.items() if get_origin(hint) is not NotRequired}
     ours = fields(NewContract)
@@ -153,7 +153,7 @@ def test_a_model_has_the_columns_of_its_function(
 
 
 def test_every_function_that_returns_rows_has_a_model(databases: Databases, database_name: str) -> None:
-    """Except for the earlier name of complete_task_contract."""
+    """The exception is the earlier name of complete_task_contract."""
     with databases.connect(database_name) as connection:
         functions = connection.execute(
             "select p.proname from pg_proc p join pg_type t on t.oid = p.prorettype"

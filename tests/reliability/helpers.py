@@ -18,7 +18,7 @@ Database = Connection[Any]
 
 
 def create_contracts(agent: AgentTasks, count: int = 1, **fields: Any) -> list[UUID]:
-    """Create contracts for the agent `T`; returns their ids."""
+    """Create contracts for the agent `T` and return their ids."""
     contracts = [
         NewContract(**{"parent_agent": "P", "target_agent": "T", "objective": str(number)} | fields)
         for number in range(count)

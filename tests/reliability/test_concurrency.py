@@ -29,7 +29,7 @@ AGENTS = 8
 
 
 def in_threads(count: int, call: Callable[[int], Any]) -> list[Any]:
-    """Run `call` in `count` threads at once; returns the results, and the errors in place of results."""
+    """Run `call` in `count` threads at once and return the results, with errors in place of results."""
 
     def result(number: int) -> Any:
         try:
@@ -137,7 +137,7 @@ def test_every_contract_ends_while_all_functions_run_concurrently(
                 finish(claim, number + position)
 
     def finish(claim: Claim, choice: int) -> None:
-        with suppress(ClaimLost, StatusConflict):  # cancelled in the meantime
+        with suppress(ClaimLost, StatusConflict):  # it may have been cancelled
             if choice % 5 == 0 and claim.id not in released:
                 released.add(claim.id)
                 agent.release(claim)

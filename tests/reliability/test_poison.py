@@ -85,7 +85,7 @@ DIGITS = "1" * 401
 
 class TestJson:
     @pytest.mark.parametrize("column", ["constraints", "output_schema"])
-    def test_deeply_nested_json_and_long_numbers_are_refused_on_every_way_in(
+    def test_deeply_nested_json_and_long_numbers_are_refused_by_functions_and_direct_writes(
         self, anon: Caller, database: Database, column: str
     ) -> None:
         deep, long_number = nested(200), f'{{"a": {DIGITS}}}'
@@ -146,7 +146,7 @@ def test_a_repeated_input_artifact_is_returned_once(anon: Caller, database: Data
 def test_the_engine_does_not_use_a_callers_temporary_objects(
     call_as: Callable[[str], Caller], database: Database
 ) -> None:
-    """The check of a domain that is named like a built-in type would run with the rights of the engine."""
+    """The CHECK of a domain with the name of a built-in type would run with the engine's rights."""
     caller = call_as("anon")
     connection = caller.connection
     connection.execute("reset session authorization")

@@ -29,7 +29,7 @@ def worker_behind(
     proxy: Proxy, project: Project, handler: Any, *, retries: int = 0, **options: Any
 ) -> Worker:
     client = AgentTasks(url=proxy.url, key=project.publishable_key, retries=retries)
-    client.close()  # the worker opens a connection of its own
+    client.close()  # the worker opens its own connection
     return Worker(client, "T", handler, **{"until_idle": True, "poll_seconds": 0.05} | options)
 
 

@@ -1,4 +1,4 @@
-"""Workers as processes of their own: stopped by signals, or killed and replaced by others."""
+"""Workers in separate processes: stopped by signals, or killed and replaced by others."""
 
 from __future__ import annotations
 

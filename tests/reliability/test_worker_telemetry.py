@@ -66,7 +66,7 @@ def test_each_outcome_is_logged_with_its_contract_and_without_secrets(
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """The worker's log as a program sees it that has not set up logging."""
+    """The worker's log in a program that has not set up logging."""
     handler = logging.StreamHandler(io.StringIO())
     logger = logging.getLogger("ehg_tasks.worker")
     logger.addHandler(handler)
@@ -77,7 +77,7 @@ def log() -> Iterator[io.StringIO]:
 def test_control_characters_in_an_exception_are_escaped_in_the_log(
     agent: AgentTasks, log: io.StringIO
 ) -> None:
-    """A terminal obeys them, and an exception may quote another agent."""
+    """A terminal interprets them, and an exception may quote another agent."""
     create_contracts(agent)
 
     def handler(_: Task) -> None:
@@ -109,7 +109,7 @@ def spans(exporter: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
-def test_each_handler_runs_in_a_span_that_notes_its_failure(
+def test_each_handler_runs_in_a_span_that_records_its_failure(
     agent: AgentTasks, spans: InMemorySpanExporter, is_async: bool
 ) -> None:
     succeeds, fails = create_contracts(agent, 2)

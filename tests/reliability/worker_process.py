@@ -1,4 +1,4 @@
-"""A worker as a process of its own: ``python -m tests.reliability.worker_process MODE OPTIONS``.
+"""A worker in a separate process: ``python -m tests.reliability.worker_process MODE OPTIONS``.
 
 It prints one line for each event. MODE says what the handler does:
 

@@ -15,7 +15,7 @@ ROOT = HERE.parents[1]
 
 
 class SupabaseCLI:
-    """Runs the CLI in this project's folder, with a home folder of its own.
+    """Runs the CLI in this project's folder, with a separate home folder.
 
     Args:
         home: an empty folder.
@@ -23,7 +23,7 @@ class SupabaseCLI:
 
     def __init__(self, home: Path) -> None:
         node = find_node()
-        # The lock file names the CLI for Linux on x64 only. `npm install` adds that of other platforms.
+        # The lock file names the CLI for Linux on x64 only. `npm install` adds it for other platforms.
         installed = install_packages(node, HERE, "cli", verb="install")
         self.program = installed / "node_modules" / ".bin" / "supabase"
         path = os.pathsep.join([str(node.program.parent), os.environ["PATH"]])

@@ -14,7 +14,7 @@ import pytest
 from ehg_tasks import testing
 from tests import conftest
 
-# The variables that a user's pytest gets; it must not see how these tests are configured.
+# The variables that a user's pytest inherits; it must not see how these tests are configured.
 VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")
 
 

@@ -28,7 +28,7 @@ COVERED = [
 
 @pytest.fixture
 def notes(databases: Databases) -> Iterator[Connection]:
-    """A database with the package's migrations and a table of the user's own."""
+    """A database with the package's migrations and one of the user's own tables."""
     name = databases.migrated()
     with databases.connect(name) as connection:
         connection.execute(NOTES)
@@ -97,7 +97,7 @@ CHANGES = [
         ['trigger public.notes "stamp"'],
     ),
     ("grant create on schema public to anon", ["schema public anon CREATE"]),
-    # Not for the API roles, not in this schema, or open to nobody.
+    # Not for the API roles, not in this schema, or open to no role.
     ("create function public.f() returns int return 1; revoke execute on function public.f from public", []),
     ("grant insert on public.notes to authenticator", []),
     ("create schema other; create table other.t ()", []),

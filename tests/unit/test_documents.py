@@ -20,7 +20,7 @@ def findings(folder: Path, text: str, name: str = "doc.md") -> list[tuple[int, s
     return [(item.line, item.rule, item.message) for item in check_document(folder, name).findings]
 
 
-def test_hidden_files_dependencies_and_symbolic_links_are_no_documents(tmp_path: Path) -> None:
+def test_hidden_files_dependencies_and_symbolic_links_are_skipped(tmp_path: Path) -> None:
     for name in ("b.md", "sub/a.md", "notes.txt", ".hidden.md", ".git/a.md", "node_modules/p/README.md"):
         write(tmp_path, name)
     (tmp_path / "link.md").symlink_to(tmp_path / "b.md")
@@ -41,7 +41,9 @@ def test_headings_may_go_down_one_level_or_up_any(tmp_path: Path, text: str) -> 
         ("# a\r\n## b\r\n##### c\r\n", 3, "h5 after h2: use h3"),
     ],
 )
-def test_a_heading_that_skips_a_level(tmp_path: Path, text: str, line: int, message: str) -> None:
+def test_a_heading_that_skips_a_level_is_a_finding(
+    tmp_path: Path, text: str, line: int, message: str
+) -> None:
     assert findings(tmp_path, text) == [(line, "heading-order", message)]
 
 
@@ -51,8 +53,8 @@ def test_a_fence_with_a_language_and_an_indented_block_are_clean(tmp_path: Path,
 
 
 @pytest.mark.parametrize(("text", "line"), [("a\n\n```\nls\n```\n", 3), ("1. a\n\n   ~~~ \n   ls\n", 3)])
-def test_a_fence_without_a_language(tmp_path: Path, text: str, line: int) -> None:
-    assert findings(tmp_path, text) == [(line, "fence-language", "no language: use `text` if none applies")]
+def test_a_fence_without_a_language_is_a_finding(tmp_path: Path, text: str, line: int) -> None:
+    assert findings(tmp_path, text) == [(line, "fence-language", "no language: write text if there is none")]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_a_fence_without_a_language(tmp_path: Path, text: str, line: int) -> Non
     ["other.md", "sub/../other.md", "sub/", "with%20space.md", "other.md?plain=1", "other.md#any", "#any",
      "https://example.com/x", "HTTP://[x", "//example.com/x", "mailto:a@example.com", ""],
 )  # fmt: skip
-def test_a_link_to_a_file_of_the_folder_or_to_a_url_is_clean(tmp_path: Path, link: str) -> None:
+def test_a_link_to_a_file_in_the_folder_or_to_a_url_is_clean(tmp_path: Path, link: str) -> None:
     for name in ("other.md", "sub/x.md", "with space.md"):
         write(tmp_path, name)
     assert findings(tmp_path, f"[a]({link}) ![b]({link})\n") == []
@@ -80,7 +82,9 @@ def test_a_link_to_a_file_of_the_folder_or_to_a_url_is_clean(tmp_path: Path, lin
         ("a" * 300, "a" * 300),
     ],
 )
-def test_a_link_or_image_that_leads_to_no_file_of_the_folder(tmp_path: Path, link: str, shown: str) -> None:
+def test_a_link_to_a_file_that_is_not_in_the_folder_is_a_finding(
+    tmp_path: Path, link: str, shown: str
+) -> None:
     write(tmp_path, "outside.md")
     folder = tmp_path / "docs"
     folder.mkdir()
@@ -93,7 +97,7 @@ def test_a_link_or_image_that_leads_to_no_file_of_the_folder(tmp_path: Path, lin
     ]
 
 
-def test_a_link_is_found_on_its_own_line(tmp_path: Path) -> None:
+def test_a_broken_link_is_reported_on_its_line(tmp_path: Path) -> None:
     text = (
         "One\n**[two](x2)**\\\n![three](x3)\n\n> - [five](x5)\n\n|a|\n|-|\n|[nine](x9)|\n\n[r]\n\n[r]: x11\n"
     )

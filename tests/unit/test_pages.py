@@ -105,7 +105,7 @@ def test_a_list_ends_at_its_limit_or_with_an_empty_page() -> None:
     assert following.next(data[:2]) is None
 
 
-def test_a_server_that_repeats_a_page_is_an_error_and_not_an_endless_list() -> None:
+def test_a_repeated_page_raises_an_error() -> None:
     data = [{"created_at": "infinity", "id": str(ID)}]
     page = first_page({}, None, False, 1).next(data)
     assert page is not None

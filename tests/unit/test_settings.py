@@ -178,7 +178,7 @@ def test_any_other_url_is_refused_without_quoting_a_password(url: str, why: str)
     assert "\n" not in str(raised.value)
 
 
-def test_a_loopback_address_is_recognised() -> None:
+def test_a_loopback_address_is_recognized() -> None:
     assert all(map(is_loopback, ["127.0.0.1", "127.8.9.1", "::1", "localhost", "my.localhost"]))
     assert not any(map(is_loopback, ["0.0.0.0", "10.0.0.1", "localhost.com", "notlocalhost"]))
 
