@@ -1,4 +1,4 @@
-# Everything here sets itself up: Python 3.11 or newer and make are enough.
+# The targets install what they need; only Python 3.11 or newer and make are required.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-matrix mutants mutants-quick prove bench generated check format clean
 
-help: ## This list.
+help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -14,45 +14,45 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.installed ## Agents check sample documents, through a real Supabase API.
+demo: $(VENV)/.installed ## Run the demo on an embedded Supabase.
 	$(BIN)/ehg-tasks demo --embedded
 
-test: $(VENV)/.installed ## All tests, on an embedded Supabase.
+test: $(VENV)/.installed ## Run all tests on an embedded Supabase.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What depends on PostgreSQL's version; make test has all of it on 18.
+# Tests that depend on the PostgreSQL version. `make test` runs them on 18.
 VERSIONED := tests/access tests/lifecycle tests/clients tests/migrations tests/reliability/test_concurrency.py tests/versions
 
-test-matrix: test-postgres-18 test-postgres-17 test-postgres-15 ## The SQL and HTTP tests on PostgreSQL 18, 17 and 15.
+test-matrix: test-postgres-18 test-postgres-17 test-postgres-15 ## Run the SQL and HTTP tests on PostgreSQL 18, 17 and 15.
 
 test-postgres-%: $(VENV)/.installed
 	@[ $* != 15 ] || tests/versions/debian.sh
 	EHG_TASKS_POSTGRES=$* $(BIN)/python -m pytest -n 2 --dist loadfile $(VERSIONED)
 
-mutants: $(VENV)/.installed ## Break the rules one by one; writes docs/mutation-report.md.
+mutants: $(VENV)/.installed ## Break the rules one by one, check that the tests notice, and write docs/mutation-report.md.
 	$(BIN)/python -m tests.mutants --report docs/mutation-report.md
 
-mutants-quick: $(VENV)/.installed ## A sample of the mutants, for CI.
+mutants-quick: $(VENV)/.installed ## Run a sample of the mutants.
 	$(BIN)/python -m tests.mutants --quick
 
-prove: $(VENV)/.installed ## The lifecycle against its model, for a hundred thousand steps.
+prove: $(VENV)/.installed ## Test the lifecycle against its model with many more examples.
 	$(BIN)/python -m pytest tests/lifecycle/test_state_machine.py --hypothesis-profile=long
 
-bench: $(VENV)/.installed ## What a claim costs, as ratios.
+bench: $(VENV)/.installed ## Measure claims, as ratios.
 	$(BIN)/python bench/claims.py
 
 generated: $(VENV)/.installed ## Write the generated files: sync clients, expected.json, docs/access-rules.md.
 	$(BIN)/python -m tools.generate
 
-check: $(VENV)/.installed ## Lint, types and the import contract.
+check: $(VENV)/.installed ## Run the linters, the type checker and the import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.installed ## Put the Python code into its standard form.
+format: $(VENV)/.installed ## Format the Python code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what the commands above made here.
+clean: ## Remove generated files and the virtual environment.
 	rm -rf $(VENV) .ehg-tasks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

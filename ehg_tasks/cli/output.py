@@ -31,10 +31,10 @@ EXIT_CODES: dict[int, tuple[str, tuple[type[Exception], ...]]] = {
     4: ("key or permission", (errors.AuthenticationFailed, errors.AccessDenied)),
     5: ("contract not found", (errors.ContractNotFound,)),
     6: (
-        "claim lost or status conflict",
+        "claim lost, or status or idempotency conflict",
         (errors.ClaimLost, errors.StatusConflict, errors.IdempotencyConflict),
     ),
-    7: ("bad argument", (errors.BadArgument, errors.TooLarge, errors.InvalidData)),
+    7: ("invalid argument or data", (errors.BadArgument, errors.TooLarge, errors.InvalidData)),
     8: ("temporary failure (try again later)", (errors.TemporaryError,)),
     9: ("embedded stack", (errors.LocalStackError,)),
 }

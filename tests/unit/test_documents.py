@@ -54,7 +54,7 @@ def test_a_fence_with_a_language_and_an_indented_block_are_clean(tmp_path: Path,
 
 @pytest.mark.parametrize(("text", "line"), [("a\n\n```\nls\n```\n", 3), ("1. a\n\n   ~~~ \n   ls\n", 3)])
 def test_a_fence_without_a_language_is_a_finding(tmp_path: Path, text: str, line: int) -> None:
-    assert findings(tmp_path, text) == [(line, "fence-language", "no language: write text if there is none")]
+    assert findings(tmp_path, text) == [(line, "fence-language", "no language: use `text` if none applies")]
 
 
 @pytest.mark.parametrize(
