@@ -89,7 +89,7 @@ def compare(description: dict[str, Any]) -> Verdict:
         profile = "hardened"
         for kind, name in direct:
             del wanted[kind][name]
-    return Verdict(profile, tuple(_differences(live, wanted)))
+    return Verdict(profile, tuple(" ".join(line.split()) for line in _differences(live, wanted)))
 
 
 def facts(description: dict[str, Any]) -> Facts:
@@ -152,5 +152,4 @@ def _differences(live: Facts, wanted: Facts) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return " ".join(text.split())
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)

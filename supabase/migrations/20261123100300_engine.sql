@@ -95,19 +95,16 @@ create index if not exists idx_task_contracts_claim_order
 -- `unknown`. They hold no rows. Calling a function needs no privilege on its result type, so none
 -- is granted.
 --
--- CREATE TYPE has no IF NOT EXISTS. All types are created together, so looking for one is enough.
-do $$
-begin
-  if to_regtype('public.created_task_contract') is not null then
-    return;
-  end if;
-
+-- CREATE TYPE has no IF NOT EXISTS, so each one is skipped if the type exists.
+do $$ begin
   create type public.created_task_contract as (
     contract_id uuid,
     contract_summary text,
     created boolean
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_claim as (
     contract_id uuid,
     objective text,
@@ -129,13 +126,17 @@ begin
     max_retries integer,
     created_at timestamptz
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_lease as (
     contract_id uuid,
     lease_expires_at timestamptz,
     attempt integer
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_completion as (
     success boolean,
     message text,
@@ -144,7 +145,9 @@ begin
     was_duplicate boolean,
     output_artifact_id uuid
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_failed_attempt as (
     contract_id uuid,
     status text,
@@ -153,14 +156,18 @@ begin
     next_attempt_at timestamptz,
     was_duplicate boolean
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_status_change as (
     contract_id uuid,
     status text,
     message text,
     was_duplicate boolean
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_outcome as (
     contract_id uuid,
     status text,
@@ -173,7 +180,9 @@ begin
     started_at timestamptz,
     completed_at timestamptz
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_input_artifact as (
     artifact_id uuid,
     type text,
@@ -182,18 +191,21 @@ begin
     token_count integer,
     created_at timestamptz
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_cleanup_report as (
     failed_count integer,
     cancelled_count integer,
     requeued_count integer
   );
+exception when duplicate_object then null; end $$;
 
+do $$ begin
   create type public.task_contract_prune_report as (
     deleted_count integer
   );
-end
-$$;
+exception when duplicate_object then null; end $$;
 
 comment on type public.created_task_contract is
   'Result of create_task_contract and create_task_contracts.';

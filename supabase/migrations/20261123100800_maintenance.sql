@@ -155,7 +155,7 @@ as $$
     select r.oid, r.relname, r.relkind, r.relacl, r.relrowsecurity, r.reloptions, n.nspname
     from pg_catalog.pg_class r
     join pg_catalog.pg_namespace n on n.oid = r.relnamespace
-    where r.relkind in ('r', 'v', 'p', 'c')
+    where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
       and (n.nspname = 'ehg_tasks' or n.nspname = 'public' and r.relname ~ 'task_contract')
   ),
   functions as (
@@ -163,7 +163,10 @@ as $$
     from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     where n.nspname = 'ehg_tasks'
-      or n.nspname = 'public' and (p.proname ~ 'task_contract' or p.prosrc ~ '\mehg_tasks\.')
+      or n.nspname = 'public' and (
+        p.proname ~ 'task_contract'
+        -- A body is in prosrc, or parsed if it is written as `begin atomic`.
+        or concat(p.prosrc, pg_catalog.pg_get_function_sqlbody(p.oid)) ~ '\mehg_tasks"?\.')
   ),
   objects (name, acl) as (
     select r.nspname || '.' || r.relname, r.relacl from relations r

@@ -100,6 +100,25 @@ def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
             "extra function: public.queue_length()",
         ),
         (
+            "create function public.parsed() returns bigint"
+            " begin atomic select count(*) from ehg_tasks.leases; end",
+            "extra function: public.parsed()",
+        ),
+        (
+            "create function public.quoted() returns integer language sql as"
+            """ 'select count(*)::integer from "ehg_tasks".leases'""",
+            "extra function: public.quoted()",
+        ),
+        (
+            f"create materialized view public.copied_task_contracts as select * from {TABLE};"
+            " grant select on public.copied_task_contracts to anon",
+            "extra grant: SELECT on public.copied_task_contracts to anon",
+        ),
+        (
+            'create function public."task_contract\nThe project matches"() returns integer return 1',
+            'extra function: public."task_contract The project matches"()',
+        ),
+        (
             "alter view public.task_contract_stats reset (security_invoker)",
             'changed view: public.task_contract_stats has options [] instead of ["security_invoker=true"]',
         ),
