@@ -4,7 +4,7 @@
     ├── SettingsError          the URL or a key is missing, malformed, or of the wrong kind
     ├── LocalStackError        an operation on the embedded Supabase failed
     ├── ContractNotFound       TC001  there is no such contract
-    ├── ClaimLost              TC002  the lease expired, the claim was given back, or there was no token
+    ├── ClaimLost              TC002  the lease expired, the claim was released, or there was no token
     ├── StatusConflict         TC003  the contract's status does not allow this
     ├── IdempotencyConflict    TC004  the key was used for something else
     ├── BadArgument            TC005  an argument is out of range, or not of its type
@@ -87,7 +87,7 @@ class ContractNotFound(TaskContractError):
 
 
 class ClaimLost(TaskContractError):
-    """The lease expired, the claim was given back, or there was no token. Drop the work."""
+    """The lease expired, the claim was released, or there was no token. Drop the work."""
 
     codes = ("TC002",)
 

@@ -130,12 +130,12 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 def text_value(option: typer.CallbackParam, given: str | None) -> str | None:
-    """Return the text given, or that of standard input for `-`."""
+    """Return the given text, or standard input for `-`."""
     return read_text(option.opts[0], "-").strip() if given == "-" else given
 
 
 def json_value(option: typer.CallbackParam, given: str | None) -> Any:
-    """Return the value of JSON that is given as such, in a file (@FILE) or on standard input (-)."""
+    """Return the value of JSON text, of a JSON file (@FILE) or of JSON on standard input (-)."""
     if given is None:
         return None
     name = option.opts[0]
@@ -145,7 +145,7 @@ def json_value(option: typer.CallbackParam, given: str | None) -> Any:
 
 
 def time_value(option: typer.CallbackParam, given: str | None) -> datetime | None:
-    """Return the time of an ISO 8601 text; without a zone, it is local time."""
+    """Parse an ISO 8601 time; without a zone, it is local time."""
     if given is None:
         return None
     try:

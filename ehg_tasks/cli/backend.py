@@ -53,7 +53,7 @@ def cleanup(
 
 
 def _clean_up_all(backend: BackendTasks, max_wait_minutes: int | None) -> CleanupReport:
-    """Clean up batch by batch; return the sums."""
+    """Clean up in batches until nothing is left; return the totals."""
     total = batch = backend.cleanup(max_wait_minutes=max_wait_minutes)
     while any(batch.model_dump().values()):
         batch = backend.cleanup(max_wait_minutes=max_wait_minutes)
@@ -71,7 +71,7 @@ def _report_line(report: CleanupReport) -> str:
 @command()
 def prune(
     older_than_days: Annotated[
-        int, typer.Option(min=0, help="Delete contracts that ended longer ago than this.")
+        int, typer.Option(min=0, help="Delete contracts that ended more than this many days ago.")
     ] = 30,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A worker's handler that runs a program: the contract on standard input, the result on standard output."""
+"""A handler that runs a program: the contract on standard input, the result on standard output."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class CommandFailed(Exception):  # noqa: N818 - error messages begin with this n
 class CommandHandler:
     """A handler for `Worker` that runs a program for each contract, in a process group of its own.
 
-    The program inherits the environment without claim tokens and without `SUPABASE_…` variables other
-    than SUPABASE_URL: it works on what it is given and needs no key.
+    The program inherits the environment, except for claim tokens and for `SUPABASE_…` variables other than
+    SUPABASE_URL: it works on its input and needs no key.
 
     Args:
         arguments: the program and its arguments.
-        timeout: the limit of a run in seconds; by default the contract's timeout_minutes.
+        timeout: the time limit of a run, in seconds; by default the contract's timeout_minutes.
     """
 
     def __init__(self, arguments: list[str], timeout: float | None = None) -> None:

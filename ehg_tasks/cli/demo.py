@@ -31,7 +31,7 @@ def demo(
 
     Uses the project of SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY (environment or .env) or, if neither
     is set, an embedded Supabase that this command starts and stops. The contracts, the reports and the
-    dashboard user stay in the project. Exits with 1 if a document could not be checked.
+    dashboard user remain in the project. Exits with 1 if a document could not be checked.
     """
     from ehg_tasks.demo.documents import SAMPLES, find_documents
     from ehg_tasks.demo.run import run

@@ -1,6 +1,6 @@
-"""How the command line prints: data to standard output, notices and errors to standard error.
+"""Print data to standard output, and notices and errors to standard error.
 
-Texts in contracts come from other agents, so control characters in them are printed as escapes.
+Text in contracts comes from other agents, so control characters in it are printed as escapes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def exit_with(error: errors.TaskContractError) -> NoReturn:
 
 def shortened(text: str, width: int = 100) -> str:
     """Return the start of a text in one line of at most `width` characters, before escaping."""
-    start = text[: 4 * width]  # texts may be long
+    start = text[: 4 * width]  # the text may be very long
     line = " ".join(start.split())
     return escaped(line if len(line) <= width and start == text else line[: width - 1] + "…")
 
@@ -106,7 +106,7 @@ def print_result(
     empty: str = "",
     indent: int | None = 2,
 ) -> None:
-    """Print a result, as JSON or as `render` shows it to people.
+    """Print a result as JSON, or as text or a table for people.
 
     Args:
         result: a model, a list of models, or a JSON value.

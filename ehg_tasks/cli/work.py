@@ -33,28 +33,26 @@ def work(
     ] = 1,
     timeout: Annotated[
         float | None,
-        typer.Option(
-            min=0.1, metavar="SECONDS", help="Limit of a run (default: the contract's timeout_minutes)."
-        ),
+        typer.Option(min=0.1, metavar="SECONDS", help="Time limit of a run (default: timeout_minutes)."),
     ] = None,
     grace: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="How long programs may run on after a signal."),
+        typer.Option(min=0, metavar="SECONDS", help="How long programs may continue after a signal."),
     ] = 30,
     once: Annotated[
         bool,
         typer.Option(
             "--once",
-            help="Exit when nothing can be claimed. Retries that are due later are left.",
+            help="Exit when nothing can be claimed, without waiting for retries that are due later.",
         ),
     ] = False,
 ) -> None:
     """Work on the contracts of an agent by running a program for each.
 
     The program reads the contract as JSON from standard input (its input artifacts are in `inputs`) and
-    writes the result as JSON to standard output: at most 1 MiB, or nothing if there is no output. It gets
-    neither keys nor the claim token. Exit code 0 completes the contract, 65 fails it without a retry, and
-    any other code fails the attempt. The last lines on standard error become the error message.
+    writes the result as JSON to standard output: at most 1 MiB, or nothing if there is no output. It
+    receives neither keys nor the claim token. Exit code 0 completes the contract, 65 fails it without a
+    retry, and any other code fails the attempt. The last lines on standard error become the error message.
 
     On Ctrl-C or SIGTERM, the worker claims no more contracts, lets running programs finish for --grace
     seconds, and releases the rest. A second signal releases them at once.

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 
 SAMPLES = Path(__file__).parent / "samples"
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
-_NOT_A_FILE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)  # a URL, or a place in this document
+_NOT_A_FILE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)  # a URL, or an anchor in this document
 
 
 class Finding(BaseModel):

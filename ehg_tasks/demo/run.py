@@ -160,7 +160,7 @@ def agent_processes(
 
 
 def read_as_dashboard(settings: Settings, session: uuid.UUID, created: int) -> str:
-    """Sign up and sign in as a new user, and say what that user can read."""
+    """Sign up and sign in as a new user, and return what that user can read."""
     email, password = f"dana-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
     with DashboardTasks(settings) as dashboard:
         try:
@@ -173,7 +173,7 @@ def read_as_dashboard(settings: Settings, session: uuid.UUID, created: int) -> s
 
 
 def read_as_backend(settings: Settings, session: uuid.UUID) -> str:
-    """Count the contracts by status, and the processes that completed them."""
+    """Return how many contracts have each status, and how many processes completed them."""
     with BackendTasks(settings) as backend:
         rows = list(backend.list(session_id=session))
     counts = Counter(str(row.status) for row in rows)

@@ -96,7 +96,7 @@ def install_packages(
     The packages are installed once per lock file; nothing else needs the network.
 
     Args:
-        node: whose npm installs them.
+        node: the Node.js whose npm installs them.
         source: folder of `package.json` and `package-lock.json`.
         name: prefix of the folder's name.
         on_install: called before an installation.

@@ -78,8 +78,8 @@ class Processes:
         text = log.read_text(errors="replace") if log.exists() else ""
         if answer["code"] == "EADDRINUSE" or "Address already in use" in text:
             raise PortTaken("a port was taken while the stack was starting", hint="Start the stack again.")
-        faults = re.findall(r"(?:FATAL|PANIC): +(?!the database system is starting)(.+)", text)
-        reason = f": {faults[-1]}" if faults else ""
+        messages = re.findall(r"(?:FATAL|PANIC): +(?!the database system is starting)(.+)", text)
+        reason = f": {messages[-1]}" if messages else ""
         raise LocalStackError(
             f"the stack failed: {answer['error']}{reason}",
             hint=f"See {log}. If the data is damaged, `ehg-tasks local reset` creates an empty database.",

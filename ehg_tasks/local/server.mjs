@@ -6,8 +6,8 @@
 //   {api: {...}}       serve the API            -> {api: port}
 //   {detach: true}     outlive the parent       -> {detach: true}
 //   on any failure                              -> {error, code}
-// Unless detached, both processes end when standard input is closed, which happens however the parent
-// ends. Secrets come through standard input only, because arguments show in a process list.
+// Unless detached, both processes end when standard input is closed, which happens in whatever way
+// the parent ends. Secrets come through standard input only, because arguments show in a process list.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
@@ -64,7 +64,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => s
 process.on("uncaughtException", fail);
 process.on("unhandledRejection", fail);
 
-// Standard input may stay open after the parent's end: a child that it forked inherits the other end.
+// Standard input may stay open after the parent has ended, if a child that it forked holds the other end.
 const parent = process.ppid;
 setInterval(() => {
   if (!detached && process.ppid !== parent) stop(0);

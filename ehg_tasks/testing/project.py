@@ -34,7 +34,7 @@ class Project:
         publishable_key: key for agents and users.
         secret_key: key for backend jobs.
         database_url: connection URL of a role that bypasses row level security.
-        jwt_secret: the secret that tokens are signed with, or None if it is not known.
+        jwt_secret: the secret that signs tokens, or None if it is unknown.
     """
 
     url: str
@@ -117,17 +117,17 @@ def _prepare(stack: LocalStack, migrations: list[Path]) -> None:
             fail(f"{stack.folder} was not created by --ehg-tasks-stack. Choose another folder.")
         if stack.running():
             fail(f"the stack in {stack.folder} is already running. Stop it, or choose another folder.")
-    wanted = [["ehg-tasks", __version__]]
-    wanted += [[file.name, hashlib.sha256(file.read_bytes()).hexdigest()] for file in migrations]
+    current = [["ehg-tasks", __version__]]
+    current += [[file.name, hashlib.sha256(file.read_bytes()).hexdigest()] for file in migrations]
     applied = json.loads(record.read_text()) if record.exists() else []
-    if applied != wanted[: len(applied)]:
+    if applied != current[: len(applied)]:
         shutil.rmtree(stack.folder)
     stack.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    record.write_text(json.dumps(wanted))
+    record.write_text(json.dumps(current))
 
 
 def collect_migrations(sources: list[str], root: Path, target: Path) -> None:
-    """Copy the migrations of several folders into one, each version once.
+    """Copy the migrations of several folders into one, without duplicate versions.
 
     Args:
         sources: folders relative to `root`; 'packaged' stands for this package's migrations. If empty:

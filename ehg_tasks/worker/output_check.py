@@ -1,4 +1,4 @@
-"""Checks outputs against the contracts' output schemas, in a child process that can be stopped."""
+"""Check outputs against the contracts' output schemas, in a child process that can be stopped."""
 
 from __future__ import annotations
 
@@ -84,6 +84,6 @@ class OutputChecker:
                     await child.stdin.drain()
                 answer = await child.stdout.readline()
         finally:
-            if not answer:  # it died or was too slow, or the worker stops: the next check starts a new one
+            if not answer:  # it died or was too slow, or the worker stops; the next check starts another
                 await self.close()
         return answer

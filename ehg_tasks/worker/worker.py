@@ -50,8 +50,8 @@ class Worker(Options):
         target_agent: the agent whose contracts to work on.
         handler: does the work; `def` (runs in a thread) or `async def`. See `Task` and `AsyncTask`.
         concurrency: how many contracts to work on at once, and to claim in one call (at most 100).
-        poll_seconds: the wait after a claim call that returned fewer contracts than there are free slots,
-            in seconds. It doubles up to `max_poll_seconds` while there are none, and is shortened at
+        poll_seconds: the wait, in seconds, after a claim call that returned fewer contracts than there are
+            free slots. It doubles up to `max_poll_seconds` while there are none, and is shortened at
             random so that workers do not poll in step.
         max_poll_seconds: the longest wait, in seconds.
         grace_seconds: how long handlers may continue once the worker is stopped, in seconds; then they
