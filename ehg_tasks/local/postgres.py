@@ -131,10 +131,14 @@ class Postgres:
             version, _, name = file.stem.partition("_")
             if version in applied:
                 continue
-            self.psql(
-                port, login, "--single-transaction", "--variable", f"version={version}",
-                "--variable", f"name={name}", "--file", str(file), "--file", "-", script=RECORD_VERSION,
-            )  # fmt: skip
+            try:
+                self.psql(
+                    port, login, "--single-transaction", "--variable", f"version={version}",
+                    "--variable", f"name={name}", "--file", str(file), "--file", "-", script=RECORD_VERSION,
+                )  # fmt: skip
+            except LocalStackError as error:
+                hint = "If other migrations created this stack, empty it: ehg-tasks local reset."
+                raise LocalStackError(error.message, hint=hint if applied else None) from None
             names.append(file.name)
         return names
 
