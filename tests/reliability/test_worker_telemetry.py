@@ -56,7 +56,7 @@ def test_each_outcome_is_logged_with_its_contract_and_without_secrets(
         False,
     ]
     assert records[str(completed)].message.endswith("completed")
-    assert records[str(retried)].message.endswith("failed, to be retried: ValueError: bad color")
+    assert records[str(retried)].message.endswith("failed and will be retried: ValueError: bad color")
     assert records[str(failed)].message.endswith("failed: not my job")
     assert "claim" in records[str(lost)].message
     assert tokens
@@ -85,7 +85,7 @@ def test_control_characters_in_an_exception_are_escaped_in_the_log(
 
     run_worker(agent, handler)
     message, traceback = log.getvalue().split("\n", 1)
-    assert message.endswith(r"failed, to be retried: ValueError: \x1b[31mred\x1b[0m | next \x07")
+    assert message.endswith(r"failed and will be retried: ValueError: \x1b[31mred\x1b[0m | next \x07")
     assert "Traceback (most recent call last)" in traceback
     assert r"ValueError: \x1b[31mred" in traceback
     assert r"KeyError: '\x9b2J'" in traceback
