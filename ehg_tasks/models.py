@@ -113,7 +113,7 @@ class Completion(_Answer):
     """A recorded result."""
 
     contract_id: UUID
-    success: bool
+    success: bool = Field(description="True: the result is recorded. `status` says which.")
     status: ContractStatus
     message: str
     was_duplicate: bool = Field(description="The result had been recorded before: the call was a repeat.")

@@ -47,8 +47,9 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         """Create a contract from a `NewContract`, or from its fields as keywords.
 
         Raises:
-            BadArgument, TooLarge: a field is not as `NewContract` describes it.
-            IdempotencyConflict: another contract has this `contract_id`.
+            BadArgument, TooLarge: a field is not as `NewContract` describes it, or an input artifact does
+                not exist.
+            IdempotencyConflict: the contract with this `contract_id` has another value in a given field.
             InvalidData: there is no such `sd_id`.
         """
         if contract is not None and fields:

@@ -50,7 +50,7 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
             raise ContractNotFound(f"there is no task contract {contract_id}")
 
     async def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
-        """End attempts whose lease has expired, and cancel what has waited longer than `max_wait_minutes`.
+        """End attempts whose lease has expired, and cancel contracts not claimed within `max_wait_minutes`.
 
         None for `max_wait_minutes` cancels nothing. Each call ends or cancels at most `limit`
         contracts of each kind: repeat it until the counts are zero.

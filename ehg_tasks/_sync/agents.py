@@ -48,8 +48,9 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         """Create a contract from a `NewContract`, or from its fields as keywords.
 
         Raises:
-            BadArgument, TooLarge: a field is not as `NewContract` describes it.
-            IdempotencyConflict: another contract has this `contract_id`.
+            BadArgument, TooLarge: a field is not as `NewContract` describes it, or an input artifact does
+                not exist.
+            IdempotencyConflict: the contract with this `contract_id` has another value in a given field.
             InvalidData: there is no such `sd_id`.
         """
         if contract is not None and fields:

@@ -342,8 +342,10 @@ begin
     raise exception using
       errcode = 'TC006', message = format('%s is nested more than 64 levels deep', p_what);
   end if;
+  -- As one array: a set of matches takes quadratic time.
   if exists (
-    select from jsonb_path_query(p_json, 'strict $.** ? (@.type() == "number")') as n (value)
+    select
+    from jsonb_array_elements(jsonb_path_query_array(p_json, 'strict $.** ? (@.type() == "number")')) as n (value)
     where length(n.value::text) > 400
   ) then
     raise exception using
@@ -485,14 +487,45 @@ create or replace trigger trg_task_contracts_anon_sizes
   for each row when (current_user = 'anon')
   execute function ehg_tasks.guard_anon_sizes();
 
--- Under the specified policy, an update by anon without a filter would change every row.
+-- An agent cannot plant a result under an id that it guesses, or a contract that no clean-up reaches.
+create or replace function ehg_tasks.guard_anon_start()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if new.status is distinct from 'pending' or coalesce(new.retry_count, 0) <> 0
+    or num_nonnulls(new.started_at, new.completed_at, new.output_artifact_id, new.result_summary,
+                    new.execution_tokens, new.error_message, new.completion_idempotency_key,
+                    new.completed_by_agent_id) > 0
+    or not isfinite(new.created_at) or new.created_at > clock_timestamp()
+    or not isfinite(new.updated_at) or new.updated_at > clock_timestamp() then
+    raise exception using
+      errcode = 'TC005',
+      message = 'a contract that an agent inserts must be pending, without a result, and not dated in the future',
+      hint = 'Leave out status, retry_count, the result and the times, or call create_task_contract.';
+  end if;
+  return new;
+end
+$$;
+comment on function ehg_tasks.guard_anon_start() is
+  'Trigger function: refuses an insert by an agent that does not start at the beginning of the lifecycle.';
+revoke all on function ehg_tasks.guard_anon_start() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_anon_start
+  before insert on public.agent_task_contracts
+  for each row when (current_user = 'anon')
+  execute function ehg_tasks.guard_anon_start();
+
+-- Under the specified policy, an update by anon without a filter changes every row, and anon cannot
+-- filter. So the statement is refused before it writes the first one.
 create or replace function ehg_tasks.guard_anon_rows()
 returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (select count(*) from (select from changed limit 2) as few) > 1 then
+  if (select count(*) from (select from public.agent_task_contracts limit 2) as few) > 1 then
     raise exception using
       errcode = '21000',
       message = 'an agent may not update more than one task contract per statement',
@@ -502,11 +535,10 @@ begin
 end
 $$;
 comment on function ehg_tasks.guard_anon_rows() is
-  'Trigger function: refuses an update by an agent that changes more than one contract, with the SQLSTATE that hosted projects use for updates without a filter.';
+  'Trigger function: refuses an update by an agent if the table has more than one contract, with the SQLSTATE that hosted projects use for updates without a filter.';
 revoke all on function ehg_tasks.guard_anon_rows() from public, anon, authenticated, service_role;
 
 create or replace trigger trg_task_contracts_anon_rows
-  after update on public.agent_task_contracts
-  referencing new table as changed
+  before update on public.agent_task_contracts
   for each statement when (current_user = 'anon')
   execute function ehg_tasks.guard_anon_rows();

@@ -80,10 +80,6 @@ begin
       message = 'p_output and p_output_artifact_id are mutually exclusive',
       hint = 'Pass either the output or the id of an artifact that holds it.';
   end if;
-  perform ehg_tasks.check_size('p_result_summary', octet_length(p_result_summary));
-  perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));
-  perform ehg_tasks.check_json('p_output', p_output);
-  perform ehg_tasks.check_size('p_output', octet_length(p_output::text), 1048576);
 
   -- A repeat: the same key gets the same answer if the request is the same too.
   if v_contract.status in ('completed', 'failed')
@@ -105,7 +101,7 @@ begin
         errcode = 'TC004',
         message = format('task contract %s was finished with this idempotency key but another result', v_contract.id);
     end if;
-    return next (p_success, 'already recorded', v_contract.id, v_status, true, v_contract.output_artifact_id
+    return next (true, 'already recorded', v_contract.id, v_status, true, v_contract.output_artifact_id
       )::public.task_contract_completion;
     return;
   end if;
@@ -117,6 +113,14 @@ begin
       errcode = 'TC003',
       message = format('task contract %s is %s, not in progress', v_contract.id, v_contract.status);
   end if;
+
+  -- After the claim is proven, because these checks cost time while the contract's row is locked.
+  perform ehg_tasks.check_size('p_result_summary', octet_length(p_result_summary));
+  perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));
+  -- JSON takes at most about six times the size of its text in memory, which is cheap to look up.
+  perform ehg_tasks.check_size('p_output', pg_column_size(p_output), 8 * 1048576);
+  perform ehg_tasks.check_json('p_output', p_output);
+  perform ehg_tasks.check_size('p_output', octet_length(p_output::text), 1048576);
 
   if p_output is not null then
     insert into public.agent_artifacts (
@@ -142,7 +146,7 @@ begin
       completed_by_agent_id = coalesce(p_agent_id, v_lease.agent_id)
   where c.id = v_contract.id;
 
-  return next (p_success, format('task contract %s', v_status), v_contract.id, v_status, false, v_artifact_id
+  return next (true, format('task contract %s', v_status), v_contract.id, v_status, false, v_artifact_id
     )::public.task_contract_completion;
 end
 $$;
@@ -173,7 +177,7 @@ as $$
 $$;
 comment on function public.complete_task_contract(
   uuid, uuid, text, integer, boolean, text, uuid, uuid, uuid, jsonb) is
-  'Records a result, once. An agent presents its claim token. p_output (at most 1 MiB) is stored as an artifact in the same transaction. p_success = false fails the contract without a retry.';
+  'Records a result, once. An agent presents its claim token. p_output (at most 1 MiB) is stored as an artifact in the same transaction. p_success = false fails the contract without a retry; success in the answer says that the result is recorded.';
 revoke all on function public.complete_task_contract(
   uuid, uuid, text, integer, boolean, text, uuid, uuid, uuid, jsonb)
   from public, anon, authenticated, service_role;

@@ -62,6 +62,9 @@ begin
     from public.agent_task_contracts c
     where c.status = 'pending'
       and c.created_at < clock_timestamp() - make_interval(mins => p_max_wait_minutes)
+      -- A contract that was claimed is not waiting for its first claim, however old it is.
+      and coalesce(c.retry_count, 0) = 0
+      and not exists (select from ehg_tasks.handbacks h where h.contract_id = c.id)
     limit p_limit
     for update of c skip locked
   )
@@ -90,7 +93,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit) $$;
 comment on function public.cleanup_stale_contracts(integer, integer) is
-  'Ends attempts whose lease has expired (the contract is retried or fails) and cancels contracts that were pending for longer than p_max_wait_minutes. Handles at most p_limit contracts of each kind per call.';
+  'Ends attempts whose lease has expired (the contract is retried or fails) and cancels contracts that were never claimed within p_max_wait_minutes. Handles at most p_limit contracts of each kind per call.';
 revoke all on function public.cleanup_stale_contracts(integer, integer)
   from public, anon, authenticated, service_role;
 grant execute on function public.cleanup_stale_contracts(integer, integer) to service_role;

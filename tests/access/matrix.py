@@ -87,7 +87,7 @@ HARDENED: Final[Relations] = {
     },
 }
 
-# --- row level security on its own: every privilege granted to the three roles ------------------------
+# --- row level security on its own: every privilege granted, and no guard on rows ---------------------
 # Here nothing but the policies restricts access. Without a policy a row is invisible: a select, update or
 # delete skips it, and an insert is refused. Row level security does not cover TRUNCATE, which is why no
 # role is granted it.
@@ -99,7 +99,7 @@ RLS_ALONE: Final[Relations] = {
         "insert": ("+1", NO, "+1"),
         "insert returning": (NO, NO, "+1"),
         "update one": ("unchanged", "unchanged", "~1"),
-        "update all": ("21000", "unchanged", "~2"),
+        "update all": ("~2", "unchanged", "~2"),
         "update returning": ("unchanged", "unchanged", "~1"),
         "upsert": (NO, NO, "~1"),
         "upsert ignoring": (NO, NO, "unchanged"),

@@ -68,9 +68,9 @@ def text() -> str:
         "",
         *relations(
             "Row level security on its own",
-            "With every privilege granted to the three roles, so that no missing grant hides a broken policy."
-            " This is not how the project ships. In schema `ehg_tasks`, anon and authenticated still cannot"
-            " see, add or change anything.",
+            "With every privilege granted to the three roles and without the guard on rows, so that neither"
+            " hides a broken policy. This is not how the project ships. In schema `ehg_tasks`, anon and"
+            " authenticated still cannot see, add or change anything.",
             matrix.RLS_ALONE,
         ),
         *relations(

@@ -94,9 +94,13 @@ TRIGGERS = {
 }
 ADDED_TRIGGERS = {
     "trg_task_contracts_anon_rows": (
-        "CREATE TRIGGER trg_task_contracts_anon_rows AFTER UPDATE ON public.agent_task_contracts "
-        "REFERENCING NEW TABLE AS changed FOR EACH STATEMENT WHEN ((CURRENT_USER = 'anon'::name)) "
+        "CREATE TRIGGER trg_task_contracts_anon_rows BEFORE UPDATE ON public.agent_task_contracts "
+        "FOR EACH STATEMENT WHEN ((CURRENT_USER = 'anon'::name)) "
         "EXECUTE FUNCTION ehg_tasks.guard_anon_rows()"
+    ),
+    "trg_task_contracts_anon_start": (
+        "CREATE TRIGGER trg_task_contracts_anon_start BEFORE INSERT ON public.agent_task_contracts "
+        "FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) EXECUTE FUNCTION ehg_tasks.guard_anon_start()"
     ),
     "trg_task_contracts_anon_sizes": (
         "CREATE TRIGGER trg_task_contracts_anon_sizes BEFORE INSERT OR UPDATE ON "

@@ -11,7 +11,7 @@ from tests.access import matrix
 from tests.access.catalog import functions
 from tests.access.matrix import ROLES
 from tests.access.operations import call, run_in_sql, run_over_http
-from tests.access.profiles import GRANT_EVERYTHING, PROFILES
+from tests.access.profiles import PROFILES, RLS_ALONE
 from tests.conftest import Project
 
 
@@ -59,7 +59,7 @@ def test_a_role_calls_every_function_of_the_engine(seeded: Connection[Any], role
 
 @pytest.mark.parametrize("role", ROLES)
 def test_read_task_contract_obeys_row_level_security(seeded: Connection[Any], role: str) -> None:
-    seeded.execute(GRANT_EVERYTHING)
+    seeded.execute(RLS_ALONE)
     rows = {"anon": "0 rows", "authenticated": "1 rows", "service_role": "1 rows"}
     assert run_in_sql(seeded, role, call("public", "read_task_contract"), "result") == rows[role]
 

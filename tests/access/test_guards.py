@@ -70,3 +70,40 @@ def test_the_functions_change_many_contracts_for_an_agent(anon: Caller, database
     assert len(anon("claim_task_contract", target_agent="T", limit=3)) == 3
     row = claimed(anon)
     anon("complete_task_contract", contract_id=row["contract_id"], claim_token=row["claim_token"])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("status", "'completed'"),
+        ("retry_count", "1"),
+        ("started_at", "now()"),
+        ("completed_at", "now()"),
+        ("result_summary", "'planted'"),
+        ("execution_tokens", "1"),
+        ("error_message", "'planted'"),
+        ("completion_idempotency_key", "gen_random_uuid()"),
+        ("completed_by_agent_id", "gen_random_uuid()"),
+        ("created_at", "'infinity'"),
+        ("created_at", "'-infinity'"),
+        ("created_at", "now() + interval '1 hour'"),
+        ("updated_at", "'infinity'"),
+        ("updated_at", "'-infinity'"),
+        ("updated_at", "now() + interval '1 hour'"),
+    ],
+)
+def test_an_insert_by_an_agent_must_start_at_the_beginning(
+    anon: Caller, service: Caller, database: Database, column: str, value: str
+) -> None:
+    """Otherwise an agent that guesses an id could plant the result of a contract before it is created."""
+    insert = INSERT.format(column, value)
+    with refused("TC005", "must be pending, without a result"):
+        anon.run(insert)
+    assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (0,)
+    service.run(insert)
+    assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (1,)
+
+
+def test_an_insert_by_an_agent_may_name_the_defaults(anon: Caller, database: Database) -> None:
+    anon.run(INSERT.format("status, retry_count, created_at", "'pending', 0, now() - interval '1 hour'"))
+    assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (1,)

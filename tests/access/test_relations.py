@@ -19,7 +19,7 @@ from tests.access.operations import (
     snapshot,
     statement,
 )
-from tests.access.profiles import GRANT_EVERYTHING, PROFILES_AND_RLS_ALONE
+from tests.access.profiles import PROFILES_AND_RLS_ALONE, RLS_ALONE
 from tests.conftest import Project
 
 
@@ -67,7 +67,7 @@ def test_the_engines_tables_are_closed_to_every_role(seeded: Connection[Any], ro
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
 def test_no_policy_gives_access_to_the_engines_tables(seeded: Connection[Any], role: str) -> None:
-    seeded.execute(GRANT_EVERYTHING)
+    seeded.execute(RLS_ALONE)
     for table, column in engine_tables(seeded).items():
         assert snapshot(seeded)[table], f"seed.py adds no row to {table}"
         sql = engine_statements(table, column)

@@ -23,6 +23,19 @@ def create(caller: Caller, target_agent: str = "T", **fields: Any) -> UUID:
     return contract_id
 
 
+def artifact(database: Database, content: str | None = None, summary: str = "s") -> UUID:
+    """Insert an artifact and return its id."""
+    row = database.execute(
+        "insert into public.agent_artifacts (type, summary, content_text, token_count)"
+        " values ('contract_input', %s, %s, 3) returning id",
+        [summary, content],
+    ).fetchone()
+    assert row is not None
+    artifact_id = row[0]
+    assert isinstance(artifact_id, UUID)
+    return artifact_id
+
+
 def claim(caller: Caller, target_agent: str = "T", **fields: Any) -> Row:
     """Claim one contract for the agent; fail if there is none to claim."""
     [row] = caller("claim_task_contract", target_agent=target_agent, **fields)

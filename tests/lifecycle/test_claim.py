@@ -11,6 +11,7 @@ import pytest
 
 from tests.lifecycle.helpers import (
     Database,
+    artifact,
     claim,
     claimed,
     contract,
@@ -28,16 +29,17 @@ def nothing_to_claim(caller: Caller, target_agent: str = "T") -> bool:
 
 
 def test_a_claim_returns_the_contract_and_its_lease(anon: Caller, database: Database) -> None:
-    artifact, agent = uuid4(), uuid4()
+    input_artifact, agent = artifact(database), uuid4()
     contract_id = create(
-        anon, input_summary="in", input_artifacts=[artifact], constraints={"a": 1}, max_tokens=9,
+        anon, input_summary="in", input_artifacts=[input_artifact], constraints={"a": 1}, max_tokens=9,
         timeout_minutes=7, output_schema={"type": "object"}, priority=3, expected_output_type="report",
     )  # fmt: skip
     row = claim(anon, agent_id=agent)
     [lease] = leases(database)
     after = contract(database, contract_id)
     assert row == {
-        "contract_id": contract_id, "objective": "o", "input_summary": "in", "input_artifacts": [artifact],
+        "contract_id": contract_id, "objective": "o", "input_summary": "in",
+        "input_artifacts": [input_artifact],
         "constraints": {"a": 1}, "max_tokens": 9, "timeout_minutes": 7, "claim_token": lease["claim_token"],
         "attempt": 1, "lease_expires_at": lease["expires_at"], "parent_agent": "P", "target_agent": "T",
         "session_id": None, "sd_id": None, "expected_output_type": "report",

@@ -84,7 +84,7 @@ def test_the_agent_that_claimed_is_recorded_as_the_one_that_completed(
 def test_success_false_fails_the_contract_without_a_retry(anon: Caller, database: Database) -> None:
     row = claimed(anon)
     answer = complete(anon, row, success=False, error_message="no paper")
-    assert (answer["success"], answer["status"]) == (False, "failed")
+    assert (answer["success"], answer["status"]) == (True, "failed")
     after = contract(database, row["contract_id"])
     assert (after["status"], after["error_message"], after["retry_count"]) == ("failed", "no paper", 0)
 
@@ -220,3 +220,14 @@ def test_the_earlier_function_also_requires_an_agent_to_present_its_token(anon: 
         anon("fn_complete_task_contract_idempotent", **fields)
     [answer] = anon("fn_complete_task_contract_idempotent", **fields, claim_token=row["claim_token"])
     assert answer["success"] is True
+
+
+def test_the_claim_is_checked_before_the_output(anon: Caller, database: Database) -> None:
+    """Otherwise a caller without a claim makes the server check an output while the contract is locked."""
+    row = claimed(anon)
+    for output in (jsonb("x" * 1_048_576), jsonb([[1] * 10_000])):
+        with refused("TC002"):
+            anon("complete_task_contract", contract_id=row["contract_id"], claim_token=uuid4(), output=output)
+        with refused("TC002"):
+            anon("complete_task_contract", contract_id=row["contract_id"], output=output)
+    assert contract(database, row["contract_id"])["status"] == "in_progress"

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.lifecycle.helpers import Database, contract, create
+from tests.lifecycle.helpers import Database, artifact, contract, create
 from tests.sql import Caller, jsonb, refused
 
 Contracts = Callable[[], list[dict[str, Any]]]
@@ -18,7 +18,8 @@ FIELDS = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
 def test_every_field_is_stored(anon: Caller, database: Database) -> None:
     database.execute("insert into public.strategic_directives_v2 (id) values ('SD-1')")
     given = {
-        "session_id": uuid4(), "sd_id": "SD-1", "input_artifacts": [uuid4()], "input_summary": "in",
+        "session_id": uuid4(), "sd_id": "SD-1", "input_artifacts": [artifact(database)],
+        "input_summary": "in",
         "constraints": {"no": ["internet"]}, "expected_output_type": "report", "priority": 7,
         "max_tokens": 9, "contract_id": uuid4(), "output_schema": {"type": "object"},
         "timeout_minutes": 3, "max_retries": 0, "created_by": "me",
@@ -39,13 +40,53 @@ def test_a_repeat_with_the_same_id_creates_nothing(anon: Caller, contracts: Cont
     assert contracts() == before
 
 
-@pytest.mark.parametrize("field", ["parent_agent", "target_agent", "objective"])
-def test_another_contract_with_the_same_id_is_refused(anon: Caller, contracts: Contracts, field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("parent_agent", "other"),
+        ("target_agent", "other"),
+        ("objective", "other"),
+        ("session_id", UUID(int=1)),
+        ("sd_id", "SD-1"),
+        ("constraints", {"a": 1}),
+        ("input_summary", "other"),
+        ("expected_output_type", "other"),
+        ("output_schema", {"type": "object"}),
+        ("priority", 51),
+        ("max_tokens", 4001),
+        ("timeout_minutes", 31),
+        ("max_retries", 3),
+        ("created_by", "other"),
+    ],
+)
+def test_a_repeat_with_another_value_in_any_field_is_refused(
+    anon: Caller, database: Database, contracts: Contracts, field: str, value: Any
+) -> None:
+    database.execute("insert into public.strategic_directives_v2 (id) values ('SD-1')")
     contract_id = create(anon)
     before = contracts()
     with refused("TC004"):
-        anon("create_task_contract", **(FIELDS | {field: "other"}), contract_id=contract_id)
+        anon("create_task_contract", **(FIELDS | {field: value}), contract_id=contract_id)
     assert contracts() == before
+
+
+def test_a_repeat_in_bulk_compares_the_fields_that_it_gives(anon: Caller, contracts: Contracts) -> None:
+    contract_id = create(anon, priority=70)
+    repeat = FIELDS | {"contract_id": str(contract_id)}
+    [answer] = anon("create_task_contracts", contracts=jsonb([repeat]))
+    assert answer["created"] is False
+    with refused("TC004"):
+        anon("create_task_contracts", contracts=jsonb([repeat | {"priority": 71}]))
+    assert [row["priority"] for row in contracts()] == [70]
+
+
+def test_an_unknown_input_artifact_is_refused_and_nothing_is_created(
+    anon: Caller, database: Database, contracts: Contracts
+) -> None:
+    unknown = uuid4()
+    with refused("TC005", f"there is no artifact {unknown}"):
+        anon("create_task_contract", **FIELDS, input_artifacts=[artifact(database), unknown])
+    assert contracts() == []
 
 
 INVALID: list[tuple[dict[str, Any], str]] = [
@@ -83,10 +124,10 @@ def test_an_invalid_field_is_refused_and_nothing_is_created(
     assert contracts() == []
 
 
-def test_a_contract_at_the_limits_is_accepted(anon: Caller, contracts: Contracts) -> None:
+def test_a_contract_at_the_limits_is_accepted(anon: Caller, database: Database, contracts: Contracts) -> None:
     create(
         anon, objective="x" * 65536, input_summary="x" * 65536, constraints={"x": "y" * 65527},
-        input_artifacts=[UUID(int=n) for n in range(1000)], max_retries=0, timeout_minutes=1, max_tokens=1,
+        input_artifacts=[artifact(database)] * 1000, max_retries=0, timeout_minutes=1, max_tokens=1,
         parent_agent="x" * 50, created_by="x" * 100,
     )  # fmt: skip
     assert len(contracts()) == 1

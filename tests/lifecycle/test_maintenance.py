@@ -103,9 +103,24 @@ class TestCleanup:
             end_lease(database, row["contract_id"])
         counts = [service("cleanup_stale_contracts", limit=2)[0]["requeued_count"] for _ in range(4)]
         assert counts == [2, 2, 1, 0]
+        for _ in range(5):
+            create(service, "OTHER")
         database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
         counts = [service("cleanup_stale_contracts", limit=2)[0]["cancelled_count"] for _ in range(4)]
         assert counts == [2, 2, 1, 0]
+
+    def test_an_old_contract_that_was_claimed_is_not_cancelled_as_unclaimed(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        failed, released, expired = (claimed(anon) for _ in range(3))
+        anon("fail_task_contract", **held(failed), error_message="e")
+        anon("release_task_contract", **held(released))
+        end_lease(database, expired["contract_id"])
+        database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
+        assert service("cleanup_stale_contracts") == [NOTHING | {"requeued_count": 1}]
+        assert service("cleanup_stale_contracts") == [NOTHING]
+        for row in (failed, released, expired):
+            assert contract(database, row["contract_id"])["status"] == "pending"
 
     def test_it_skips_locked_contracts(
         self, anon: Caller, service: Caller, database: Database, project: Project

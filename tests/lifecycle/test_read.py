@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from tests.lifecycle.helpers import Database, claimed, contract, create, held
+from tests.lifecycle.helpers import Database, artifact, claimed, contract, create, held
 from tests.sql import Caller, refused
-
-
-def artifact(database: Database, content: str | None, summary: str = "s") -> UUID:
-    """Insert an artifact and return its id."""
-    row = database.execute(
-        "insert into public.agent_artifacts (type, summary, content_text, token_count)"
-        " values ('contract_input', %s, %s, 3) returning id",
-        [summary, content],
-    ).fetchone()
-    assert row is not None
-    artifact_id = row[0]
-    assert isinstance(artifact_id, UUID)
-    return artifact_id
 
 
 class TestOutcomes:
@@ -79,7 +66,9 @@ class TestInputs:
         self, anon: Caller, database: Database
     ) -> None:
         second, first = artifact(database, "two"), artifact(database, "1" * 10_000)
-        row = claimed(anon, input_artifacts=[first, uuid4(), second])
+        gone = artifact(database, "gone")
+        row = claimed(anon, input_artifacts=[first, gone, second])
+        database.execute("delete from public.agent_artifacts where id = %s", [gone])
         inputs = anon("task_contract_inputs", **held(row))
         assert [(i["artifact_id"], i["content_text"]) for i in inputs] == [
             (first, "1" * 10_000),

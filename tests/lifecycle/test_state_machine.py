@@ -145,6 +145,8 @@ class Lifecycle(RuleBasedStateMachine):
             target_agent=contract.target_agent,
             objective=str(contract.order) if same else "another",
             contract_id=contract_id,
+            priority=contract.priority,
+            max_retries=contract.max_retries,
         )
         if same:
             assert not isinstance(answer, str), answer

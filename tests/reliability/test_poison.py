@@ -53,7 +53,7 @@ def test_an_extreme_row_does_not_break_any_function(
 ) -> None:
     ordinary = create(anon)
     values = {"parent_agent": "P", "target_agent": "T", "objective": "extreme", **row}
-    anon.run(
+    service.run(
         f"insert into public.agent_task_contracts ({', '.join(values)})"
         f" values ({', '.join(['%s'] * len(values))})",
         list(values.values()),
