@@ -42,8 +42,7 @@ class SyncReaderMethods(SyncBase):
             limit: the maximum number of contracts. Default: no limit.
             newest_first: reverse the order.
             page_size: rows per request; the server may return fewer.
-            filters: status, target_agent, parent_agent, session_id, sd_id, created_after (inclusive)
-                and created_before (exclusive).
+            filters: which contracts; see `ContractFilters`.
         """
         return self._rows(pages.first_page(filters, limit, newest_first, page_size))
 
