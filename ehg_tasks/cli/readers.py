@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,7 @@ from ehg_tasks.cli.output import (
     print_result,
     table,
 )
-from ehg_tasks.cli.repeat import repeat
+from ehg_tasks.cli.repeat import repeat, until_stopped
 from ehg_tasks.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -180,11 +179,11 @@ def watch(
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest contracts to show.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Watch the statistics and the newest contracts until Ctrl-C.
+    """Watch the statistics and the newest contracts until Ctrl-C or SIGTERM.
 
     If standard output is not a terminal, each update follows the last; with --json it is one line.
     """
-    with suppress(KeyboardInterrupt), _reader() as client:
+    with until_stopped(), _reader() as client:
 
         def read() -> dict[str, list[Any]]:
             return {"stats": client.stats(), "newest": list(client.list(limit=limit, newest_first=True))}

@@ -152,8 +152,9 @@ class TestWatch:
         assert [json.loads(line)["newest"][0]["id"] for line in lines] == [contract, contract]
         assert json.loads(lines[0])["stats"][0]["contracts"] == 1
 
-    def test_a_narrow_terminal_shows_whole_ids_until_interrupted(
-        self, as_backend: Program, create: CreateContract
+    @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+    def test_a_narrow_terminal_shows_whole_ids_until_a_signal(
+        self, as_backend: Program, create: CreateContract, signal_: signal.Signals
     ) -> None:
         contract = create()
         terminal, stdout = pty.openpty()
@@ -172,11 +173,16 @@ class TestWatch:
             while screen.count(contract.encode()) < 2:  # the second one is drawn over the first
                 assert select.select([terminal], [], [], 60)[0], screen
                 screen += os.read(terminal, 65536)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal_)
             assert process.wait(60) == 0
             assert errors.read() == b""
+        while select.select([terminal], [], [], 0)[0]:
+            screen += os.read(terminal, 65536)
+            if b"\x1b[?25h" in screen:
+                break
         os.close(terminal)
-        assert b"\x1b[" in screen
+        assert b"\x1b[?25l" in screen  # the cursor was hidden,
+        assert b"\x1b[?25h" in screen  # and is shown again
 
     def test_the_last_update_reports_its_error(self, program: Program) -> None:
         unknown = program.with_env(SUPABASE_SECRET_KEY="sb_secret_" + "x" * 22 + "_12345678")
