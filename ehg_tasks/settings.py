@@ -185,7 +185,8 @@ def check_key(key: str, expected: KeyKind, client: str) -> None:
     kind = key_kind(key) if key.isascii() and key.isprintable() and " " not in key else "unknown"
     if kind == expected:
         return
-    given = "something that is not a Supabase key" if kind == "unknown" else f"a {_noun(kind)}"
+    form = _noun(expected) if expected == "user token" else "Supabase key"
+    given = f"something that is not a {form}" if kind == "unknown" else f"a {_noun(kind)}"
     names = KEY_NAMES.get(expected)
     hint = f"Use the project's {expected} key ({names[0]})." if names else "Sign in and use the access token."
     if kind == "secret":

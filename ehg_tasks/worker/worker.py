@@ -58,7 +58,8 @@ class Worker(Options):
             are cancelled and their contracts released.
         renew_every: seconds between renewals of a lease. Default: a third of its length.
         agent_id: stored as `completed_by_agent_id`. Default: a new UUID.
-        until_idle: end when nothing is left to claim and nothing runs, instead of waiting for more.
+        until_idle: end when nothing can be claimed and nothing runs, instead of waiting for more. Contracts
+            whose retry is due later are left.
 
     Raises:
         BadArgument: an argument is out of range.

@@ -147,6 +147,13 @@ def test_a_key_with_an_illegal_character_is_refused(character: str) -> None:
     assert "PUBLIC123" not in str(raised.value)
 
 
+def test_text_that_is_not_a_token_is_called_so() -> None:
+    with pytest.raises(
+        SettingsError, match="needs a user token, but was given something that is not a user token"
+    ):
+        check_key("abc", "user token", "DashboardTasks")
+
+
 @pytest.mark.parametrize("url", [URL, "http://127.0.0.1:54321", "http://localhost:1", "http://[::1]:54321"])
 def test_an_https_or_loopback_url_is_accepted(url: str) -> None:
     assert check_url(url) == check_url(f"{url}/") == url
