@@ -95,14 +95,6 @@ begin
         message = 'timeout_minutes and max_tokens must be at least 1, max_retries at least 0';
     end if;
     perform ehg_tasks.check_contract_sizes(v_contract);
-    select string_agg(i.id::text, ', ') into v_problem
-    from unnest(v_contract.input_artifacts) as i (id)
-    where i.id is not null and not exists (select from public.agent_artifacts a where a.id = i.id);
-    if v_problem is not null then
-      raise exception using
-        errcode = 'TC005',
-        message = format('input_artifacts: there is no artifact %s', left(v_problem, 200));
-    end if;
 
     insert into public.agent_task_contracts (
       id, session_id, sd_id, parent_agent, target_agent, objective, constraints, input_artifacts,
@@ -117,7 +109,17 @@ begin
     on conflict (id) do nothing;
     v_created := found;
 
-    if not v_created then
+    if v_created then
+      -- Not for a repeat: an artifact may have been deleted since.
+      select string_agg(i.id::text, ', ') into v_problem
+      from unnest(v_contract.input_artifacts) as i (id)
+      where i.id is not null and not exists (select from public.agent_artifacts a where a.id = i.id);
+      if v_problem is not null then
+        raise exception using
+          errcode = 'TC005',
+          message = format('input_artifacts: there is no artifact %s', left(v_problem, 200));
+      end if;
+    else
       select c.* into v_existing from public.agent_task_contracts c where c.id = v_contract.id;
       -- A repeat asks for nothing new: with its fields, the existing contract is still the same.
       if jsonb_populate_record(v_existing, v_item - 'contract_id') is distinct from v_existing then

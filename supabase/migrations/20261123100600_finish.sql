@@ -118,7 +118,7 @@ begin
   perform ehg_tasks.check_size('p_result_summary', octet_length(p_result_summary));
   perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));
   -- JSON takes at most about six times the size of its text in memory, which is cheap to look up.
-  perform ehg_tasks.check_size('p_output', pg_column_size(p_output), 8 * 1048576);
+  perform ehg_tasks.check_size('p_output, as jsonb,', pg_column_size(p_output), 8 * 1048576);
   perform ehg_tasks.check_json('p_output', p_output);
   perform ehg_tasks.check_size('p_output', octet_length(p_output::text), 1048576);
 

@@ -231,3 +231,12 @@ def test_the_claim_is_checked_before_the_output(anon: Caller, database: Database
         with refused("TC002"):
             anon("complete_task_contract", contract_id=row["contract_id"], output=output)
     assert contract(database, row["contract_id"])["status"] == "in_progress"
+
+
+def test_an_output_that_is_far_too_large_is_refused_before_it_is_searched(
+    anon: Caller, database: Database
+) -> None:
+    row = claimed(anon)
+    with refused("TC006", "p_output, as jsonb, is too large"):
+        complete(anon, row, output=jsonb([1] * 1_000_000))
+    assert contract(database, row["contract_id"])["status"] == "in_progress"

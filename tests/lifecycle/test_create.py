@@ -80,6 +80,14 @@ def test_a_repeat_in_bulk_compares_the_fields_that_it_gives(anon: Caller, contra
     assert [row["priority"] for row in contracts()] == [70]
 
 
+def test_a_repeat_succeeds_after_an_input_artifact_was_deleted(anon: Caller, database: Database) -> None:
+    fields: dict[str, Any] = FIELDS | {"contract_id": uuid4(), "input_artifacts": [artifact(database)]}
+    for created in (True, False):
+        [answer] = anon("create_task_contract", **fields)
+        assert answer["created"] is created
+        database.execute("delete from public.agent_artifacts")
+
+
 def test_an_unknown_input_artifact_is_refused_and_nothing_is_created(
     anon: Caller, database: Database, contracts: Contracts
 ) -> None:
