@@ -24,9 +24,10 @@
 --
 -- Errors. A function raises its failures with these codes and never returns them as rows:
 --
---   TC001  the contract does not exist      TC004  idempotency conflict: same key, different request
---   TC002  claim lost, or no claim token    TC005  invalid argument
---   TC003  not allowed in this status       TC006  too large
+--   TC001  the contract, agent or input     TC004  idempotency conflict: same key, different request
+--          artifact does not exist          TC005  invalid argument
+--   TC002  claim lost, or no claim token    TC006  too large
+--   TC003  not allowed in this status       42501  not allowed for this caller (agent tokens)
 --
 -- The table's own errors keep their codes (23503 for an unknown sd_id, for example).
 --
@@ -41,4 +42,4 @@ comment on schema ehg_tasks is
 -- The functions in public run with their caller's rights, so the caller needs USAGE on the schema
 -- to reach the engine. USAGE alone gives access to no table or function.
 revoke all on schema ehg_tasks from public, anon, authenticated, service_role;
-grant usage on schema ehg_tasks to anon, service_role;
+grant usage on schema ehg_tasks to anon, authenticated, service_role;

@@ -57,7 +57,7 @@ comment on table public.agent_task_contracts is
 comment on column public.agent_task_contracts.priority is
   'Higher priorities are claimed first; within a priority, the oldest contract.';
 comment on column public.agent_task_contracts.timeout_minutes is
-  'Length of a lease in minutes. After that, another worker can claim the contract.';
+  'Time limit of one attempt in minutes, from started_at. No lease lasts longer.';
 comment on column public.agent_task_contracts.max_retries is
   'How many failed or abandoned attempts are retried before the contract fails.';
 comment on column public.agent_task_contracts.max_tokens is

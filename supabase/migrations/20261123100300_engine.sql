@@ -1,18 +1,28 @@
--- Engine: what the lifecycle functions are built on.
+-- Engine: the tables and row types that the lifecycle functions are built on.
 --
 --   pending -> in_progress -> completed | failed | cancelled
---   in_progress -> pending     a failed attempt with retries left, a release, an expired lease
+--   in_progress -> pending     a failed attempt with retries left, a release, a lost lease
 --   pending -> cancelled
+--   final -> pending           a requeue, by the service role
 --
 -- Completed, failed and cancelled are final. The migrations create, claim and finish hold the
 -- functions that change a contract's status. Each is a pair: a SECURITY INVOKER function in public,
 -- which is the API, and a SECURITY DEFINER function in ehg_tasks, which holds the rules.
 --
--- Leases. A claim returns a secret claim token and lasts timeout_minutes. The caller that presents
--- the current token may renew, complete, fail or release the contract. Once a lease has expired,
--- the next claim or clean-up ends the attempt and the old token stops working, so a late worker
--- never overwrites the result of its successor. Work is therefore done at least once, and its
--- result is recorded exactly once.
+-- The queue. A pending contract is in exactly one of two tables: `ready` if it can be claimed now,
+-- `held` if it must wait for a time or for other contracts. Triggers on the table of contracts keep
+-- both true whoever writes to it (see the queue migration). A claim reads `ready` alone, so
+-- contracts that wait cost it nothing.
+--
+-- Attempts. A claim begins an attempt and returns its secret claim token. An attempt without an end
+-- is the lease on a contract in progress; the others are its history. The numbers of a contract's
+-- attempts never repeat, so an old token never fits a new attempt.
+--
+-- Two clocks. The time limit (timeout_minutes, from started_at) is how long an attempt may take.
+-- The lease (p_lease_seconds of the claim) is how long silence is believed: a worker that renews it
+-- keeps the contract up to the time limit, and the contract of a worker that crashed can be claimed
+-- again when its lease ends. Work is therefore done at least once, and its result is recorded
+-- exactly once.
 --
 -- Repeats. A call whose answer was lost can be made again:
 --   create                  with the same p_contract_id, creates nothing (created = false)
@@ -21,70 +31,151 @@
 --                           (was_duplicate = true). Without a key, the claim token is the key.
 --   fail, release, cancel   recognize their own repeat
 --
--- Locks. A function locks the contract's row first, then its lease. Claims and clean-up skip locked
--- rows, so they never wait for a row and nothing deadlocks. Lease times come from
--- clock_timestamp(), read after locking: now() does not advance within a transaction.
---
--- This file adds the engine's tables, the row types of the answers, and one index.
+-- Locks. Every function takes them in this order, so that none can deadlock with another:
+--   1. the advisory lock on a claim's request key
+--   2. the row of a registered agent
+--   3. rows of contracts, in the order (created_at, id). A contract exists before the ones that
+--      depend on it, so a function may go on from a contract to its dependents. Claims and
+--      clean-up skip locked rows instead of waiting.
+--   4. rows of the other engine tables, each only under the lock on its contract
+-- Lease times come from clock_timestamp(), read after locking: now() does not advance within a
+-- transaction.
 
 ---------------------------------------------------------------------------------------------------
 -- Tables
 ---------------------------------------------------------------------------------------------------
 
--- The specified table has no column for the current holder of a contract or for its last attempt.
--- Only the engine uses these two tables: row level security is on without a policy, and no API
--- role has a grant. A function locks the contract's row before it writes to either one, so a
--- function that holds that lock reads a consistent state.
+-- Only the engine uses these tables: row level security is on without a policy, and no API role has
+-- a grant. They have no foreign keys to the contracts, because triggers maintain them and checking
+-- the keys would make each claim slower.
 
-create table if not exists ehg_tasks.leases (
-  contract_id uuid primary key references public.agent_task_contracts (id) on delete cascade,
+create table if not exists ehg_tasks.ready (
+  contract_id uuid primary key,
+  target_agent text not null,
+  priority integer not null,
+  created_at timestamptz not null,
+  claimable_since timestamptz not null default clock_timestamp()
+);
+comment on table ehg_tasks.ready is
+  'The pending contracts that can be claimed now. Triggers keep it in step with the contracts.';
+comment on column ehg_tasks.ready.target_agent is
+  'The name of the queue: target_agent without surrounding white space, in Unicode normal form C.';
+comment on column ehg_tasks.ready.claimable_since is
+  'When the contract could first be claimed in its present wait. Clean-up counts from here.';
+
+create index if not exists ready_claim_order
+  on ehg_tasks.ready (target_agent, priority desc, created_at, contract_id);
+
+create table if not exists ehg_tasks.low_water_marks (
+  target_agent text not null,
+  priority integer not null,
+  created_at timestamptz not null,
+  contract_id uuid not null,
+  primary key (target_agent, priority)
+);
+comment on table ehg_tasks.low_water_marks is
+  'For each agent and priority in ready, a place (created_at, contract_id) before which no row stands. Claims start there.';
+
+create table if not exists ehg_tasks.held (
+  contract_id uuid primary key,
+  target_agent text not null,
+  priority integer not null,
+  created_at timestamptz not null,
+  not_before timestamptz not null default '-infinity',
+  waits_for integer not null default 0
+);
+comment on table ehg_tasks.held is
+  'The pending contracts that must wait. Once due, they move to ready.';
+comment on column ehg_tasks.held.not_before is
+  'The contract cannot be claimed before this time: a retry''s wait, or p_not_before.';
+comment on column ehg_tasks.held.waits_for is
+  'Number of contracts that it depends on and that are not final.';
+
+-- For each claim's look for contracts that are due.
+create index if not exists held_due on ehg_tasks.held (target_agent, not_before) where waits_for = 0;
+
+create table if not exists ehg_tasks.dependencies (
+  contract_id uuid not null,
+  depends_on uuid not null,
+  on_failure text not null check (on_failure in ('cancel', 'run')),
+  settled boolean not null default false,
+  primary key (contract_id, depends_on)
+);
+comment on table ehg_tasks.dependencies is
+  'Which contracts wait for which. A contract can depend only on contracts that exist when it is created, so there are no cycles.';
+comment on column ehg_tasks.dependencies.on_failure is
+  'What happens to the dependent contract if the other one fails or is cancelled: it is cancelled too, or it runs.';
+comment on column ehg_tasks.dependencies.settled is
+  'Whether the contract that was waited for has become final.';
+
+create index if not exists dependencies_depends_on on ehg_tasks.dependencies (depends_on);
+
+create table if not exists ehg_tasks.attempts (
+  contract_id uuid not null,
+  attempt integer not null,
   target_agent text not null,
   claim_token uuid not null default gen_random_uuid(),
   request_key uuid,
   agent_id uuid,
   claimed_at timestamptz not null,
+  lease_seconds integer,
   expires_at timestamptz not null,
-  attempt integer not null
+  progress jsonb,
+  ended_at timestamptz,
+  outcome text check (outcome in (
+    'completed', 'failed', 'released', 'expired', 'timed_out', 'cancelled', 'interrupted')),
+  error_message text,
+  execution_tokens integer,
+  retry_at timestamptz,
+  primary key (contract_id, attempt),
+  check ((ended_at is null) = (outcome is null))
 );
-comment on table ehg_tasks.leases is
-  'One row per contract in progress: who holds it, by which token, and until when. A claim inserts the row; the end of the attempt deletes it.';
-comment on column ehg_tasks.leases.claim_token is
-  'Secret of the current claim, returned only to the caller that made it.';
-comment on column ehg_tasks.leases.request_key is
-  'The p_request_key of the claim, by which a repeated call finds its claim.';
-comment on column ehg_tasks.leases.attempt is
-  'Number of the attempt, from 1: the contract''s retry_count at the claim, plus one.';
+comment on table ehg_tasks.attempts is
+  'One row per attempt. Without an end, it is the lease on a contract in progress; with one, it is history.';
+comment on column ehg_tasks.attempts.claim_token is
+  'Secret of the claim, returned only to the caller that made it.';
+comment on column ehg_tasks.attempts.request_key is
+  'The p_request_key of the claim, by which a repeated call finds it.';
+comment on column ehg_tasks.attempts.lease_seconds is
+  'Length of the lease in seconds. Null: as long as the time limit.';
+comment on column ehg_tasks.attempts.progress is
+  'What the worker last reported: a small JSON object, such as message, percent and tokens.';
+comment on column ehg_tasks.attempts.outcome is
+  'How the attempt ended. interrupted: another client changed the contract''s status directly.';
+comment on column ehg_tasks.attempts.retry_at is
+  'When the contract can be claimed again after this failed attempt. Null if the failure was final.';
 
--- For each claim's search for expired leases of its agent, and for repeated claims.
-create index if not exists leases_expiry on ehg_tasks.leases (target_agent, expires_at);
-create index if not exists leases_request_key on ehg_tasks.leases (request_key)
-  where request_key is not null;
+-- For each claim's look for expired leases of its agent, and for repeated claims.
+create index if not exists attempts_expiry on ehg_tasks.attempts (target_agent, expires_at)
+  where ended_at is null;
+create index if not exists attempts_request_key on ehg_tasks.attempts (request_key)
+  where ended_at is null and request_key is not null;
 
-create table if not exists ehg_tasks.handbacks (
-  contract_id uuid primary key references public.agent_task_contracts (id) on delete cascade,
-  claim_token uuid not null,
-  outcome text not null check (outcome in ('failed', 'released')),
-  not_before timestamptz not null
+create table if not exists ehg_tasks.agents (
+  name text primary key,
+  description text,
+  token_hash bytea,
+  previous_token_hash bytea,
+  previous_token_expires_at timestamptz,
+  max_running integer check (max_running >= 0),
+  paused_at timestamptz,
+  created_at timestamptz not null default clock_timestamp()
 );
-comment on table ehg_tasks.handbacks is
-  'The last attempt of each contract that went back to pending by a failure or a release.';
-comment on column ehg_tasks.handbacks.claim_token is
-  'Token of that attempt, by which a repeated call is recognized.';
-comment on column ehg_tasks.handbacks.not_before is
-  'The contract cannot be claimed before this time.';
+comment on table ehg_tasks.agents is
+  'Registered agents (optional). An agent that is not registered has no token, no limit, and is not paused.';
+comment on column ehg_tasks.agents.token_hash is
+  'SHA-256 of the agent''s token. Null: the agent needs no token.';
 
-alter table ehg_tasks.leases enable row level security;
-alter table ehg_tasks.handbacks enable row level security;
-revoke all on table ehg_tasks.leases, ehg_tasks.handbacks
+alter table ehg_tasks.ready enable row level security;
+alter table ehg_tasks.low_water_marks enable row level security;
+alter table ehg_tasks.held enable row level security;
+alter table ehg_tasks.dependencies enable row level security;
+alter table ehg_tasks.attempts enable row level security;
+alter table ehg_tasks.agents enable row level security;
+revoke all on table
+  ehg_tasks.ready, ehg_tasks.low_water_marks, ehg_tasks.held, ehg_tasks.dependencies,
+  ehg_tasks.attempts, ehg_tasks.agents
   from public, anon, authenticated, service_role;
-
--- Claims take the highest priority first and the oldest contract within it. The specified index on
--- pending contracts covers only the agent and the priority, so every claim would sort its agent's
--- whole backlog. This index is in claim order, which makes the cost of a claim independent of the
--- backlog.
-create index if not exists idx_task_contracts_claim_order
-  on public.agent_task_contracts (target_agent, priority desc, created_at, id)
-  where status = 'pending';
 
 ---------------------------------------------------------------------------------------------------
 -- Row types
@@ -137,6 +228,15 @@ do $$ begin
 exception when duplicate_object then null; end $$;
 
 do $$ begin
+  create type public.task_contract_renewal as (
+    contract_id uuid,
+    state text,
+    lease_expires_at timestamptz,
+    attempt integer
+  );
+exception when duplicate_object then null; end $$;
+
+do $$ begin
   create type public.task_contract_completion as (
     success boolean,
     message text,
@@ -144,6 +244,18 @@ do $$ begin
     status text,
     was_duplicate boolean,
     output_artifact_id uuid
+  );
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+  create type public.task_contract_bulk_completion as (
+    contract_id uuid,
+    success boolean,
+    status text,
+    was_duplicate boolean,
+    output_artifact_id uuid,
+    code text,
+    message text
   );
 exception when duplicate_object then null; end $$;
 
@@ -178,7 +290,29 @@ do $$ begin
     execution_tokens integer,
     retry_count integer,
     started_at timestamptz,
-    completed_at timestamptz
+    completed_at timestamptz,
+    attempt integer,
+    progress jsonb,
+    waiting text,
+    next_attempt_at timestamptz,
+    waits_for integer,
+    omitted boolean
+  );
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+  create type public.task_contract_attempt as (
+    contract_id uuid,
+    attempt integer,
+    agent_id uuid,
+    claimed_at timestamptz,
+    lease_expires_at timestamptz,
+    ended_at timestamptz,
+    outcome text,
+    error_message text,
+    execution_tokens integer,
+    next_attempt_at timestamptz,
+    progress jsonb
   );
 exception when duplicate_object then null; end $$;
 
@@ -189,7 +323,25 @@ do $$ begin
     summary text,
     content_text text,
     token_count integer,
-    created_at timestamptz
+    created_at timestamptz,
+    omitted boolean
+  );
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+  create type public.task_agent_token as (
+    name text,
+    token text,
+    created boolean,
+    previous_token_expires_at timestamptz
+  );
+exception when duplicate_object then null; end $$;
+
+do $$ begin
+  create type public.task_agent_change as (
+    name text,
+    message text,
+    was_duplicate boolean
   );
 exception when duplicate_object then null; end $$;
 
@@ -203,7 +355,8 @@ exception when duplicate_object then null; end $$;
 
 do $$ begin
   create type public.task_contract_prune_report as (
-    deleted_count integer
+    deleted_count integer,
+    deleted_artifact_count integer
   );
 exception when duplicate_object then null; end $$;
 
@@ -213,24 +366,34 @@ comment on type public.task_contract_claim is
   'Result of claim_task_contract: the work, and the lease on it.';
 comment on type public.task_contract_lease is
   'Result of renew_task_contract.';
+comment on type public.task_contract_renewal is
+  'Result of renew_task_contracts, one row per claim. state: renewed, lost, timed_out, unknown, or the final status of the contract.';
 comment on type public.task_contract_completion is
   'Result of complete_task_contract.';
+comment on type public.task_contract_bulk_completion is
+  'Result of complete_task_contracts, one row per item. code is null if the result is recorded, otherwise the SQLSTATE that complete_task_contract raises.';
 comment on type public.task_contract_failed_attempt is
   'Result of fail_task_contract. next_attempt_at is null if the failure is final.';
 comment on type public.task_contract_status_change is
-  'Result of release_task_contract and cancel_task_contract.';
+  'Result of release_task_contract, cancel_task_contract and requeue_task_contract.';
 comment on type public.task_contract_outcome is
-  'Result of task_contract_outcomes: status and result of a contract.';
+  'Result of task_contract_outcomes. waiting (pending contracts only): ready, paused, retry, delayed or dependencies. omitted: the texts and the output are left out, because the answer would exceed 8 MiB.';
+comment on type public.task_contract_attempt is
+  'Result of task_contract_history: one attempt, without its token.';
 comment on type public.task_contract_input_artifact is
-  'Result of task_contract_inputs: an input artifact in full.';
+  'Result of task_contract_inputs: an input artifact in full. omitted: its content is left out, because the answer would exceed 8 MiB.';
+comment on type public.task_agent_token is
+  'Result of register_task_agent and rotate_task_agent. The token is shown this once.';
+comment on type public.task_agent_change is
+  'Result of pause_task_agent, resume_task_agent and remove_task_agent.';
 comment on type public.task_contract_cleanup_report is
   'Result of cleanup_stale_contracts: numbers of failed, cancelled and requeued contracts.';
 comment on type public.task_contract_prune_report is
-  'Result of prune_task_contracts.';
+  'Result of prune_task_contracts: numbers of deleted contracts and artifacts.';
 revoke all on type
   public.created_task_contract, public.task_contract_claim, public.task_contract_lease,
-  public.task_contract_completion, public.task_contract_failed_attempt,
-  public.task_contract_status_change, public.task_contract_outcome,
-  public.task_contract_input_artifact, public.task_contract_cleanup_report,
-  public.task_contract_prune_report
+  public.task_contract_renewal, public.task_contract_completion, public.task_contract_bulk_completion,
+  public.task_contract_failed_attempt, public.task_contract_status_change, public.task_contract_outcome,
+  public.task_contract_attempt, public.task_contract_input_artifact, public.task_agent_token,
+  public.task_agent_change, public.task_contract_cleanup_report, public.task_contract_prune_report
   from public, anon, authenticated, service_role;
