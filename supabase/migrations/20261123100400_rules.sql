@@ -1,11 +1,11 @@
--- Rules: what the lifecycle functions share, and what agents may write to the table directly.
+-- Rules: what the lifecycle functions share.
 --
--- A rule that several functions need has one function here: what is final, how long a lease lasts,
--- whether a retry is left, how large a value may be, and whether a token proves a claim. No API role
--- may call them. The guards at the end hold direct writes of agents to the same rules.
+-- A rule that several functions need has one function here: what is final, how long an attempt may
+-- take, whether a retry is left, how an agent's name is written, how large a value may be, and
+-- whether a token proves a claim. No API role may call them.
 
 ---------------------------------------------------------------------------------------------------
--- Statuses, leases and retries
+-- Statuses, time limits and retries
 ---------------------------------------------------------------------------------------------------
 
 create or replace function ehg_tasks.final_statuses()
@@ -17,14 +17,14 @@ comment on function ehg_tasks.final_statuses() is
   'The final statuses. Immutable, so `status = any (…)` becomes a constant at plan time and can use an index.';
 revoke all on function ehg_tasks.final_statuses() from public, anon, authenticated, service_role;
 
-create or replace function ehg_tasks.lease_length(p_timeout_minutes integer)
+create or replace function ehg_tasks.time_limit(p_timeout_minutes integer)
 returns interval
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$ select make_interval(mins => greatest(coalesce(p_timeout_minutes, 30), 1)) $$;
-comment on function ehg_tasks.lease_length(integer) is
-  'How long a claim or a renewal lasts: timeout_minutes, at least 1. Null counts as 30, the column''s default.';
-revoke all on function ehg_tasks.lease_length(integer) from public, anon, authenticated, service_role;
+comment on function ehg_tasks.time_limit(integer) is
+  'How long an attempt may take: timeout_minutes, at least 1. Null counts as 30, the column''s default.';
+revoke all on function ehg_tasks.time_limit(integer) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.retries_left(p_retry_count integer, p_max_retries integer)
 returns boolean
@@ -35,6 +35,17 @@ comment on function ehg_tasks.retries_left(integer, integer) is
   'Whether a failed attempt is retried. A null max_retries counts as 2, the column''s default.';
 revoke all on function ehg_tasks.retries_left(integer, integer)
   from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.retry_wait(p_retry_count integer)
+returns interval
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select least(interval '5 seconds' * power(2, least(greatest(p_retry_count, 1), 20) - 1), interval '5 minutes')
+$$;
+comment on function ehg_tasks.retry_wait(integer) is
+  'How long a contract waits after a failed attempt: 5 seconds, doubled with each retry, at most 5 minutes. Replace it in a migration of your own to change the schedule.';
+revoke all on function ehg_tasks.retry_wait(integer) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.is_blank(p_text text)
 returns boolean
@@ -60,6 +71,79 @@ comment on function ehg_tasks.as_json(text) is
 revoke all on function ehg_tasks.as_json(text) from public, anon, authenticated, service_role;
 
 ---------------------------------------------------------------------------------------------------
+-- Names of agents
+---------------------------------------------------------------------------------------------------
+
+-- Two names that look alike must not be two queues. White space around a name is ignored and
+-- composed characters are equal to decomposed ones; characters that nobody sees are refused.
+
+create or replace function ehg_tasks.queue_name(p_name text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_name ~ '^[!-~]([ -~]*[!-~])?$' then  -- printable ASCII, the usual case
+    return p_name;
+  end if;
+  return regexp_replace(
+    normalize(p_name),
+    '^[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+|[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$',
+    '', 'g');
+end
+$$;
+comment on function ehg_tasks.queue_name(text) is
+  'The name of an agent without surrounding white space, in Unicode normal form C.';
+revoke all on function ehg_tasks.queue_name(text) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.agent_name(p_what text, p_name text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := ehg_tasks.queue_name(p_name);
+begin
+  if coalesce(v_name, '') = '' then
+    raise exception using errcode = 'TC005', message = format('%s must not be empty', p_what);
+  end if;
+  -- Control characters, spaces other than U+0020, and zero-width, directional and soft-hyphen marks.
+  if v_name ~ '[\u0001-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff]' then
+    raise exception using
+      errcode = 'TC005',
+      message = format('%s holds an invisible character', p_what),
+      hint = 'Use visible characters and plain spaces in the names of agents.';
+  end if;
+  if length(v_name) > 50 then
+    raise exception using errcode = 'TC005', message = format('%s is longer than 50 characters', p_what);
+  end if;
+  return v_name;
+end
+$$;
+comment on function ehg_tasks.agent_name(text, text) is
+  'The queue_name of a valid name. Raises TC005 for one that is empty, longer than 50 characters or holds invisible characters.';
+revoke all on function ehg_tasks.agent_name(text, text) from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- The caller
+---------------------------------------------------------------------------------------------------
+
+-- Inside a SECURITY DEFINER function, current_user is the owner. The caller's role is in the `role`
+-- setting, which `set role` (and so the API) sets; otherwise it is the session user.
+create or replace function ehg_tasks.is_service_role()
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_has_role(
+    coalesce(nullif(nullif(current_setting('role', true), 'none'), ''), session_user::text),
+    'service_role', 'usage')
+$$;
+comment on function ehg_tasks.is_service_role() is
+  'Whether the caller acts as the service role, or as a role that includes it (the owner of the project).';
+revoke all on function ehg_tasks.is_service_role() from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
 -- Size limits (TC006), for the functions and for direct writes
 ---------------------------------------------------------------------------------------------------
 
@@ -82,22 +166,22 @@ comment on function ehg_tasks.check_size(text, integer, integer) is
 revoke all on function ehg_tasks.check_size(text, integer, integer)
   from public, anon, authenticated, service_role;
 
-create or replace function ehg_tasks.check_count(p_what text, p_count integer)
+create or replace function ehg_tasks.check_count(p_what text, p_count integer, p_limit integer default 1000)
 returns void
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_count > 1000 then
+  if p_count > p_limit then
     raise exception using
       errcode = 'TC006',
-      message = format('%s has %s entries, the limit is 1000', p_what, p_count);
+      message = format('%s has %s entries, the limit is %s', p_what, p_count, p_limit);
   end if;
 end
 $$;
-comment on function ehg_tasks.check_count(text, integer) is
-  'Raises TC006 if a list has more than 1000 entries.';
-revoke all on function ehg_tasks.check_count(text, integer) from public, anon, authenticated, service_role;
+comment on function ehg_tasks.check_count(text, integer, integer) is
+  'Raises TC006 if a list has more entries than the limit, 1000 by default.';
+revoke all on function ehg_tasks.check_count(text, integer, integer) from public, anon, authenticated, service_role;
 
 -- Small JSON can still be costly: nested so deeply that it breaks its readers, or with numbers like
 -- 1e131071, which is 131,072 digits as text. These checks come before anything turns it into text.
@@ -125,6 +209,33 @@ $$;
 comment on function ehg_tasks.check_json(text, jsonb) is
   'Raises TC006 if JSON is nested more than 64 levels deep or holds a number of more than 400 digits.';
 revoke all on function ehg_tasks.check_json(text, jsonb) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.check_batch(p_what text, p_items jsonb, p_fields text[])
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem text;
+begin
+  if p_items is null or jsonb_typeof(p_items) <> 'array' or jsonb_array_length(p_items) = 0 then
+    raise exception using
+      errcode = 'TC005', message = format('%s must be an array of one or more objects', p_what);
+  end if;
+  perform ehg_tasks.check_count(p_what, jsonb_array_length(p_items), 100);
+  if jsonb_path_exists(p_items, 'strict $[*] ? (@.type() != "object")') then
+    raise exception using errcode = 'TC005', message = format('%s must hold objects only', p_what);
+  end if;
+  select string_agg(distinct k.key, ', ') into v_problem
+  from jsonb_array_elements(p_items) as i, jsonb_object_keys(i.value - p_fields) as k (key);
+  if v_problem is not null then
+    raise exception using errcode = 'TC005', message = format('%s: unknown field: %s', p_what, v_problem);
+  end if;
+end
+$$;
+comment on function ehg_tasks.check_batch(text, jsonb, text[]) is
+  'Raises TC005 or TC006 if the argument of a bulk call is not an array of 1 to 100 objects with these fields.';
+revoke all on function ehg_tasks.check_batch(text, jsonb, text[]) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.check_contract_sizes(p_contract public.agent_task_contracts)
 returns void
@@ -200,12 +311,12 @@ revoke all on function ehg_tasks.check_not_final(public.agent_task_contracts)
 
 -- The caller holds the lock on the contract's row.
 create or replace function ehg_tasks.check_claim(p_contract public.agent_task_contracts, p_claim_token uuid)
-returns ehg_tasks.leases
+returns ehg_tasks.attempts
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_lease ehg_tasks.leases;
+  v_attempt ehg_tasks.attempts;
 begin
   perform ehg_tasks.check_not_final(p_contract);
   if p_claim_token is null then
@@ -214,100 +325,24 @@ begin
       message = format('no claim token was given for task contract %s', p_contract.id),
       hint = 'Pass the claim_token that claim_task_contract returned.';
   end if;
-  select l.* into v_lease from ehg_tasks.leases l where l.contract_id = p_contract.id;
-  if p_contract.status <> 'in_progress' or v_lease.claim_token is distinct from p_claim_token then
+  -- The last attempt by primary key: a search for the one without an end may choose an index of
+  -- attempts without an end, and read through its dead entries.
+  select a.* into v_attempt
+  from ehg_tasks.attempts a
+  where a.contract_id = p_contract.id
+  order by a.attempt desc
+  limit 1;
+  if p_contract.status <> 'in_progress' or v_attempt.ended_at is not null
+    or v_attempt.claim_token is distinct from p_claim_token then
     raise exception using
       errcode = 'TC002',
       message = format('the claim on task contract %s is lost', p_contract.id),
       hint = 'It expired, was given back, or another worker has claimed the contract. Stop working on it and claim again.';
   end if;
-  return v_lease;
+  return v_attempt;
 end
 $$;
 comment on function ehg_tasks.check_claim(public.agent_task_contracts, uuid) is
-  'Returns the lease that the token belongs to; raises TC002 or TC003. An expired lease is still valid until a claim or a clean-up ends the attempt.';
+  'Returns the attempt that the token belongs to; raises TC002 or TC003. An expired lease is still valid until a claim or a clean-up ends the attempt.';
 revoke all on function ehg_tasks.check_claim(public.agent_task_contracts, uuid)
   from public, anon, authenticated, service_role;
-
----------------------------------------------------------------------------------------------------
--- Guards: limits on what anon writes directly to the table
----------------------------------------------------------------------------------------------------
-
--- The triggers fire only for statements that anon itself runs on the table. Inside the engine's
--- functions the current user is their owner, and the service role is trusted. The trigger
--- functions run with their owner's rights because anon may not call the checks.
-
-create or replace function ehg_tasks.guard_anon_sizes()
-returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform ehg_tasks.check_contract_sizes(new);
-  return new;
-end
-$$;
-comment on function ehg_tasks.guard_anon_sizes() is
-  'Trigger function: applies the functions'' size limits to direct writes by agents.';
-revoke all on function ehg_tasks.guard_anon_sizes() from public, anon, authenticated, service_role;
-
-create or replace trigger trg_task_contracts_anon_sizes
-  before insert or update on public.agent_task_contracts
-  for each row when (current_user = 'anon')
-  execute function ehg_tasks.guard_anon_sizes();
-
--- An agent cannot plant a result under an id that it guesses, or a contract that no clean-up reaches.
-create or replace function ehg_tasks.guard_anon_start()
-returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if new.status is distinct from 'pending' or coalesce(new.retry_count, 0) <> 0
-    or num_nonnulls(new.started_at, new.completed_at, new.output_artifact_id, new.result_summary,
-                    new.execution_tokens, new.error_message, new.completion_idempotency_key,
-                    new.completed_by_agent_id) > 0
-    or not isfinite(new.created_at) or new.created_at > clock_timestamp()
-    or not isfinite(new.updated_at) or new.updated_at > clock_timestamp() then
-    raise exception using
-      errcode = 'TC005',
-      message = 'a contract that an agent inserts must be pending, without a result, and not dated in the future',
-      hint = 'Leave out status, retry_count, the result and the times, or call create_task_contract.';
-  end if;
-  return new;
-end
-$$;
-comment on function ehg_tasks.guard_anon_start() is
-  'Trigger function: refuses an insert by an agent that does not start at the beginning of the lifecycle.';
-revoke all on function ehg_tasks.guard_anon_start() from public, anon, authenticated, service_role;
-
-create or replace trigger trg_task_contracts_anon_start
-  before insert on public.agent_task_contracts
-  for each row when (current_user = 'anon')
-  execute function ehg_tasks.guard_anon_start();
-
--- Under the specified policy, an update by anon without a filter changes every row, and anon cannot
--- filter. So the statement is refused before it writes the first one.
-create or replace function ehg_tasks.guard_anon_rows()
-returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if (select count(*) from (select from public.agent_task_contracts limit 2) as few) > 1 then
-    raise exception using
-      errcode = '21000',
-      message = 'an agent may not update more than one task contract per statement',
-      hint = 'Use the task contract functions (claim, complete, fail, release, cancel).';
-  end if;
-  return null;
-end
-$$;
-comment on function ehg_tasks.guard_anon_rows() is
-  'Trigger function: refuses an update by an agent if the table has more than one contract, with the SQLSTATE that hosted projects use for updates without a filter.';
-revoke all on function ehg_tasks.guard_anon_rows() from public, anon, authenticated, service_role;
-
-create or replace trigger trg_task_contracts_anon_rows
-  before update on public.agent_task_contracts
-  for each statement when (current_user = 'anon')
-  execute function ehg_tasks.guard_anon_rows();

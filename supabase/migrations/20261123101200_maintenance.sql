@@ -17,6 +17,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now constant timestamptz := clock_timestamp();
   v_ids uuid[];
   v_leased record;
   v_unleased record;
@@ -30,49 +31,39 @@ begin
 
   select * into v_leased from ehg_tasks.expire_leases(null, p_limit);
 
-  -- In progress without a lease: another client set the status. The timeout counts from started_at.
-  select array_agg(stale.id) into v_ids
-  from (
+  -- In progress without a lease: another client set the status. The time limit counts from started_at,
+  -- or from the last plausible time if that is infinite or in the future.
+  v_ids := array(
     select c.id
     from public.agent_task_contracts c
     where c.status = 'in_progress'
-      -- Subtracted from the clock, because adding to a time near the maximum would overflow.
-      and coalesce(c.started_at, c.updated_at) <= clock_timestamp() - ehg_tasks.lease_length(c.timeout_minutes)
-      and not exists (select from ehg_tasks.leases l where l.contract_id = c.id)
+      and coalesce(ehg_tasks.past_time(array[c.started_at, c.updated_at, c.created_at]), '-infinity')
+          -- Subtracted from the clock, because adding to a time near the maximum would overflow.
+          <= v_now - ehg_tasks.time_limit(c.timeout_minutes)
+      and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id and a.ended_at is null)
     limit p_limit
-    for update of c skip locked
-  ) as stale;
+    for update of c skip locked);
   select * into v_unleased
-  from ehg_tasks.end_attempts(v_ids, 'no result was recorded within timeout_minutes of started_at');
+  from ehg_tasks.end_attempts(
+    v_ids, array_fill('no result was recorded within timeout_minutes of started_at'::text, array[cardinality(v_ids)]));
 
-  -- Leases of contracts that another client took out of progress.
-  select array_agg(ended.id) into v_ids
-  from (
+  v_ids := array(
     select c.id
-    from ehg_tasks.leases l
-    join public.agent_task_contracts c on c.id = l.contract_id
-    where c.status <> 'in_progress'
+    from ehg_tasks.ready r
+    join public.agent_task_contracts c on c.id = r.contract_id
+    where r.claimable_since < v_now - make_interval(mins => p_max_wait_minutes)
+      and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id)
+      -- A claim may have taken it a moment ago.
+      and c.status = 'pending'
     limit p_limit
-    for update of c skip locked
-  ) as ended;
-  delete from ehg_tasks.leases l where l.contract_id = any (v_ids);
-
-  with waiting as (
-    select c.id
-    from public.agent_task_contracts c
-    where c.status = 'pending'
-      and c.created_at < clock_timestamp() - make_interval(mins => p_max_wait_minutes)
-      -- A contract that was claimed is not waiting for its first claim, however old it is.
-      and coalesce(c.retry_count, 0) = 0
-      and not exists (select from ehg_tasks.handbacks h where h.contract_id = c.id)
-    limit p_limit
-    for update of c skip locked
-  )
+    for update of c skip locked);
+  if exists (select from ehg_tasks.dependencies d where d.depends_on = any (v_ids) and not d.settled) then
+    perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_ids));
+  end if;
   update public.agent_task_contracts c
-  set status = 'cancelled', completed_at = clock_timestamp(),
+  set status = 'cancelled', completed_at = v_now,
       error_message = format('not claimed within %s minutes', p_max_wait_minutes)
-  from waiting
-  where c.id = waiting.id;
+  where c.id = any (v_ids);
   get diagnostics v_cancelled = row_count;
 
   return next (
@@ -93,52 +84,80 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit) $$;
 comment on function public.cleanup_stale_contracts(integer, integer) is
-  'Ends attempts whose lease has expired (the contract is retried or fails) and cancels contracts that were never claimed within p_max_wait_minutes. Handles at most p_limit contracts of each kind per call.';
+  'Ends attempts whose lease has expired (the contract is retried or fails) and cancels contracts that were never claimed although they could have been for p_max_wait_minutes. Handles at most p_limit contracts of each kind per call.';
 revoke all on function public.cleanup_stale_contracts(integer, integer)
   from public, anon, authenticated, service_role;
 grant execute on function public.cleanup_stale_contracts(integer, integer) to service_role;
 
-create or replace function ehg_tasks.prune_task_contracts(p_older_than_days integer, p_limit integer)
+-- Deleting an artifact makes PostgreSQL look for contracts that have it as their output. The specified
+-- table has no index for that, so each deletion reads the whole table: delete artifacts in small
+-- batches, or add an index on output_artifact_id.
+create or replace function ehg_tasks.prune_task_contracts(
+  p_older_than_days integer, p_limit integer, p_delete_artifacts boolean)
 returns setof public.task_contract_prune_report
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_before timestamptz;
+  v_ids uuid[];
+  v_artifacts uuid[];
   v_deleted integer;
+  v_deleted_artifacts integer := 0;
 begin
-  if p_older_than_days is null or p_older_than_days < 0 or p_limit is null or p_limit < 1 then
+  if p_older_than_days is null or p_older_than_days < 0 or p_limit is null or p_limit < 1
+    or p_delete_artifacts is null then
     raise exception using
-      errcode = 'TC005', message = 'p_older_than_days must be at least 0 and p_limit at least 1';
+      errcode = 'TC005',
+      message = 'p_older_than_days must be at least 0, p_limit at least 1, and p_delete_artifacts true or false';
   end if;
+  v_before := clock_timestamp() - make_interval(days => least(p_older_than_days, 1000000));
   with old as (
     select c.id
     from public.agent_task_contracts c
     where c.status = any (ehg_tasks.final_statuses())
-      and coalesce(c.completed_at, c.updated_at)
-          < clock_timestamp() - make_interval(days => least(p_older_than_days, 1000000))
+      -- A row with times that are infinite or in the future is old too.
+      and coalesce(ehg_tasks.past_time(array[c.completed_at, c.updated_at, c.created_at]), '-infinity') < v_before
     limit p_limit
     for update of c skip locked
+  ),
+  deleted as (
+    delete from public.agent_task_contracts c using old where c.id = old.id
+    returning c.id, c.output_artifact_id
   )
-  delete from public.agent_task_contracts c using old where c.id = old.id;
-  get diagnostics v_deleted = row_count;
-  return next row(v_deleted)::public.task_contract_prune_report;
+  select array_agg(d.id), array_agg(d.output_artifact_id) filter (where d.output_artifact_id is not null)
+  into v_ids, v_artifacts
+  from deleted d;
+  v_deleted := coalesce(cardinality(v_ids), 0);
+
+  if p_delete_artifacts then
+    -- Only what complete_task_contract stored for these contracts, and nothing that others read.
+    delete from public.agent_artifacts a
+    where a.id = any (v_artifacts) and a.type = 'contract_output' and a.source_tool = 'contract-system'
+      and a.metadata ->> 'contract_id' = any (v_ids::text[])
+      and not exists (
+        select from public.agent_task_contracts c
+        where c.output_artifact_id = a.id or a.id = any (c.input_artifacts));
+    get diagnostics v_deleted_artifacts = row_count;
+  end if;
+  return next (v_deleted, v_deleted_artifacts)::public.task_contract_prune_report;
 end
 $$;
-revoke all on function ehg_tasks.prune_task_contracts(integer, integer)
+revoke all on function ehg_tasks.prune_task_contracts(integer, integer, boolean)
   from public, anon, authenticated, service_role;
-grant execute on function ehg_tasks.prune_task_contracts(integer, integer) to service_role;
+grant execute on function ehg_tasks.prune_task_contracts(integer, integer, boolean) to service_role;
 
 create or replace function public.prune_task_contracts(
-  p_older_than_days integer default 30, p_limit integer default 1000)
+  p_older_than_days integer default 30, p_limit integer default 1000, p_delete_artifacts boolean default false)
 returns setof public.task_contract_prune_report
 language sql security invoker
 set search_path = pg_catalog, pg_temp
-as $$ select * from ehg_tasks.prune_task_contracts(p_older_than_days, p_limit) $$;
-comment on function public.prune_task_contracts(integer, integer) is
-  'Deletes up to p_limit contracts that became final more than p_older_than_days days ago. Keeps their artifacts.';
-revoke all on function public.prune_task_contracts(integer, integer)
+as $$ select * from ehg_tasks.prune_task_contracts(p_older_than_days, p_limit, p_delete_artifacts) $$;
+comment on function public.prune_task_contracts(integer, integer, boolean) is
+  'Deletes up to p_limit contracts that became final more than p_older_than_days days ago, with their history. With p_delete_artifacts, also the outputs that complete_task_contract stored for them, unless another contract refers to them.';
+revoke all on function public.prune_task_contracts(integer, integer, boolean)
   from public, anon, authenticated, service_role;
-grant execute on function public.prune_task_contracts(integer, integer) to service_role;
+grant execute on function public.prune_task_contracts(integer, integer, boolean) to service_role;
 
 -- The live objects, read from the catalog. `ehg-tasks verify` compares them with what this version expects.
 create or replace function ehg_tasks.describe_task_contracts()
@@ -151,7 +170,7 @@ as $$
     select 'public.agent_task_contracts'::regclass as oid
   ),
   -- This package's objects are everything in schema ehg_tasks and, in public, every relation and
-  -- function named after task contracts and every other function that calls the engine
+  -- function named after task contracts or agents and every other function that calls the engine
   -- (cleanup_stale_contracts). A new object therefore needs no entry here. If one of your own
   -- objects matches, it is described too, and `ehg-tasks verify` reports it as extra.
   relations as (
@@ -159,7 +178,7 @@ as $$
     from pg_catalog.pg_class r
     join pg_catalog.pg_namespace n on n.oid = r.relnamespace
     where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
-      and (n.nspname = 'ehg_tasks' or n.nspname = 'public' and r.relname ~ 'task_contract')
+      and (n.nspname = 'ehg_tasks' or n.nspname = 'public' and r.relname ~ 'task_(contract|agent)')
   ),
   functions as (
     select p.oid, p.prosecdef, p.provolatile, p.proconfig, p.proacl, p.proowner, p.prosrc
@@ -167,7 +186,7 @@ as $$
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     where n.nspname = 'ehg_tasks'
       or n.nspname = 'public' and (
-        p.proname ~ 'task_contract'
+        p.proname ~ 'task_(contract|agent)'
         -- A body is in prosrc, or parsed if it is written as `begin atomic`.
         or concat(p.prosrc, pg_catalog.pg_get_function_sqlbody(p.oid)) ~ '\mehg_tasks"?\.')
   ),

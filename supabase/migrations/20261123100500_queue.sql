@@ -1,0 +1,498 @@
+-- Queue: the triggers that keep the engine's tables in step with the contracts.
+--
+-- Whoever writes to the table of contracts (an engine function, the service role, an agent's insert,
+-- SQL by hand), these triggers see to it that
+--
+--   ready + held    are the pending contracts, each in one of the two
+--   attempts        without an end belong to contracts in progress
+--   dependencies    of a contract that has become final are settled
+--
+-- Only the triggers, and move_to_ready for contracts that are due, insert into ready. A function that
+-- lets a contract wait writes it to held.
+--
+-- Low-water marks. PostgreSQL keeps deleted rows while any transaction could still see them, and a
+-- claim has to step over those at the head of the queue. One long transaction, such as a report, can
+-- make that a hundred thousand rows. So claims start at a mark for each agent and priority, before
+-- which no row of ready stands:
+--   * whoever adds a row to ready holds an advisory lock, shared, until it commits, and lowers the
+--     mark if the new row stands before it
+--   * now and then a claim takes that lock for itself, without waiting for it, and raises the marks
+--     of its agent. No row can be on its way then, so the first row it sees is the new mark.
+
+---------------------------------------------------------------------------------------------------
+-- Low-water marks
+---------------------------------------------------------------------------------------------------
+
+-- Agents share 128 locks, so that a bulk insert for many agents does not fill the lock table.
+
+create or replace function ehg_tasks.lower_low_water_mark(
+  p_target_agent text, p_priority integer, p_created_at timestamptz, p_contract_id uuid)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(
+    hashtext('ehg_tasks.low_water_marks'), hashtext(p_target_agent) & 127);
+  -- Under a stricter isolation level, the look may miss a mark that was raised since the transaction
+  -- began. The insert below does not: it fails with 40001.
+  if current_setting('transaction_isolation') = 'read committed' and exists (
+    select from ehg_tasks.low_water_marks m
+    where m.target_agent = p_target_agent and m.priority = p_priority
+      and (m.created_at, m.contract_id) <= (p_created_at, p_contract_id)
+  ) then
+    return;
+  end if;
+  insert into ehg_tasks.low_water_marks as m (target_agent, priority, created_at, contract_id)
+  values (p_target_agent, p_priority, p_created_at, p_contract_id)
+  on conflict (target_agent, priority) do update
+  set created_at = excluded.created_at, contract_id = excluded.contract_id
+  where (m.created_at, m.contract_id) > (excluded.created_at, excluded.contract_id);
+end
+$$;
+comment on function ehg_tasks.lower_low_water_mark(text, integer, timestamptz, uuid) is
+  'For a row that is being added to ready: makes sure that its agent''s mark for the priority does not stand after it.';
+revoke all on function ehg_tasks.lower_low_water_mark(text, integer, timestamptz, uuid)
+  from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.raise_low_water_marks(p_target_agent text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  -- An older snapshot could overlook rows that were committed after it.
+  if current_setting('transaction_isolation') <> 'read committed'
+    or not pg_try_advisory_xact_lock(hashtext('ehg_tasks.low_water_marks'), hashtext(p_target_agent) & 127)
+  then
+    return;
+  end if;
+  with firsts as materialized (
+    select m.priority, f.created_at, f.contract_id
+    from ehg_tasks.low_water_marks m
+    left join lateral (
+      select r.created_at, r.contract_id
+      from ehg_tasks.ready r
+      where r.target_agent = p_target_agent and r.priority = m.priority
+        and (r.created_at, r.contract_id) >= (m.created_at, m.contract_id)
+      order by r.created_at, r.contract_id
+      limit 1
+    ) f on true
+    where m.target_agent = p_target_agent
+  ),
+  unused as (
+    delete from ehg_tasks.low_water_marks m
+    using firsts f
+    where m.target_agent = p_target_agent and m.priority = f.priority and f.contract_id is null
+  )
+  update ehg_tasks.low_water_marks m
+  set created_at = f.created_at, contract_id = f.contract_id
+  from firsts f
+  where m.target_agent = p_target_agent and m.priority = f.priority
+    and (m.created_at, m.contract_id) < (f.created_at, f.contract_id);
+end
+$$;
+comment on function ehg_tasks.raise_low_water_marks(text) is
+  'Moves an agent''s marks to the first row of ready, and deletes those of priorities that have none. Does nothing while another transaction adds rows.';
+revoke all on function ehg_tasks.raise_low_water_marks(text)
+  from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- Locks on several contracts
+---------------------------------------------------------------------------------------------------
+
+create or replace function ehg_tasks.lock_contracts(p_contract_ids uuid[])
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select from public.agent_task_contracts c
+  where c.id = any (p_contract_ids)
+  order by c.created_at, c.id
+  for update
+$$;
+comment on function ehg_tasks.lock_contracts(uuid[]) is
+  'Locks contracts in the order that all functions follow, so that two calls cannot deadlock.';
+revoke all on function ehg_tasks.lock_contracts(uuid[]) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.with_dependents(p_contract_ids uuid[])
+returns uuid[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive family (id) as (
+    select unnest(p_contract_ids)
+    union
+    select d.contract_id
+    from family f
+    join ehg_tasks.dependencies d on d.depends_on = f.id and not d.settled
+  )
+  select array_agg(f.id) from family f
+$$;
+comment on function ehg_tasks.with_dependents(uuid[]) is
+  'Contracts, and all that wait for them directly or through others.';
+revoke all on function ehg_tasks.with_dependents(uuid[]) from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- From held to ready
+---------------------------------------------------------------------------------------------------
+
+-- The caller holds the locks on the contracts' rows.
+create or replace function ehg_tasks.move_to_ready(p_contract_ids uuid[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := clock_timestamp();
+begin
+  with due as (
+    delete from ehg_tasks.held h
+    where h.contract_id = any (p_contract_ids) and h.waits_for = 0 and h.not_before <= v_now
+    returning h.contract_id, h.target_agent, h.priority, h.created_at
+  )
+  insert into ehg_tasks.ready (contract_id, target_agent, priority, created_at)
+  select d.contract_id, d.target_agent, d.priority, d.created_at from due d;
+
+  perform ehg_tasks.lower_low_water_mark(f.target_agent, f.priority, f.created_at, f.contract_id)
+  from (
+    select distinct on (r.target_agent, r.priority) r.*
+    from ehg_tasks.ready r
+    where r.contract_id = any (p_contract_ids)
+    order by r.target_agent, r.priority, r.created_at, r.contract_id
+  ) as f;
+end
+$$;
+comment on function ehg_tasks.move_to_ready(uuid[]) is
+  'Moves those of the contracts that no longer have to wait from held to ready.';
+revoke all on function ehg_tasks.move_to_ready(uuid[]) from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- Dependents
+---------------------------------------------------------------------------------------------------
+
+-- The caller holds the lock on the contract's row, or has deleted the row. The dependents are locked
+-- even if they are not pending: one that is being requeued counts what it still waits for.
+create or replace function ehg_tasks.settle_dependents(p_contract_id uuid, p_status text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_dependents constant uuid[] := array(
+    select d.contract_id from ehg_tasks.dependencies d where d.depends_on = p_contract_id and not d.settled);
+begin
+  if v_dependents = '{}' then
+    return;
+  end if;
+
+  if p_status = 'completed' then
+    perform ehg_tasks.lock_contracts(v_dependents);
+  else
+    perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_dependents));
+    -- All that fall with it, in one statement: a long chain would exceed the depth of nested triggers.
+    with recursive fallen (id, because_of, what_happened) as (
+      select d.contract_id, d.depends_on,
+             case p_status when 'failed' then 'failed' when 'deleted' then 'was deleted' else 'was cancelled' end
+      from ehg_tasks.dependencies d
+      join public.agent_task_contracts c on c.id = d.contract_id and c.status = 'pending'
+      where d.depends_on = p_contract_id and not d.settled and d.on_failure = 'cancel'
+      union
+      select d.contract_id, d.depends_on, 'was cancelled'
+      from fallen f
+      join ehg_tasks.dependencies d on d.depends_on = f.id and not d.settled and d.on_failure = 'cancel'
+      join public.agent_task_contracts c on c.id = d.contract_id and c.status = 'pending'
+    )
+    update public.agent_task_contracts c
+    set status = 'cancelled', completed_at = clock_timestamp(),
+        error_message = format('task contract %s, which this one depends on, %s', f.because_of, f.what_happened)
+    from (select distinct on (a.id) a.* from fallen a order by a.id, a.because_of) as f
+    where c.id = f.id;
+  end if;
+
+  with settled as (
+    update ehg_tasks.dependencies d
+    set settled = true
+    where d.depends_on = p_contract_id and not d.settled
+    returning d.contract_id
+  )
+  update ehg_tasks.held h set waits_for = h.waits_for - 1 from settled s where h.contract_id = s.contract_id;
+  perform ehg_tasks.move_to_ready(v_dependents);
+end
+$$;
+comment on function ehg_tasks.settle_dependents(uuid, text) is
+  'After a contract has become final or was deleted: frees the contracts that wait for it, or cancels them if it did not complete and they depend on its success.';
+revoke all on function ehg_tasks.settle_dependents(uuid, text)
+  from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- Triggers
+---------------------------------------------------------------------------------------------------
+
+-- The trigger functions run with their owner's rights, because the writer has none on the engine's
+-- tables.
+
+create or replace function ehg_tasks.follow_insert()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into ehg_tasks.ready (contract_id, target_agent, priority, created_at)
+  select a.id, ehg_tasks.queue_name(a.target_agent), a.priority, a.created_at
+  from added a
+  where a.status = 'pending';
+
+  perform ehg_tasks.lower_low_water_mark(f.target_agent, f.priority, f.created_at, f.id)
+  from (
+    select distinct on (1, a.priority)
+           ehg_tasks.queue_name(a.target_agent) as target_agent, a.priority, a.created_at, a.id
+    from added a
+    where a.status = 'pending'
+    order by 1, a.priority, a.created_at, a.id
+  ) as f;
+  return null;
+end
+$$;
+comment on function ehg_tasks.follow_insert() is 'Trigger function: adds new pending contracts to ready.';
+revoke all on function ehg_tasks.follow_insert() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_follow_insert
+  after insert on public.agent_task_contracts
+  referencing new table as added
+  for each statement execute function ehg_tasks.follow_insert();
+
+create or replace function ehg_tasks.follow_status()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_waits_for integer;
+begin
+  if old.status = 'pending' then
+    delete from ehg_tasks.ready r where r.contract_id = new.id;
+    if not found then
+      delete from ehg_tasks.held h where h.contract_id = new.id;
+    end if;
+  elsif old.status = 'in_progress' then
+    -- A function that gives a contract back has ended the attempt itself.
+    update ehg_tasks.attempts a
+    set ended_at = clock_timestamp(),
+        outcome = case when new.status = 'pending' then 'interrupted' else new.status end,
+        error_message = new.error_message,
+        execution_tokens = new.execution_tokens
+    where a.contract_id = new.id
+      and a.attempt = (select max(b.attempt) from ehg_tasks.attempts b where b.contract_id = new.id)
+      and a.ended_at is null;
+  end if;
+
+  if new.status = 'pending' then
+    select count(*) into v_waits_for
+    from ehg_tasks.dependencies d
+    where d.contract_id = new.id and not d.settled;
+    if v_waits_for > 0 then
+      insert into ehg_tasks.held (contract_id, target_agent, priority, created_at, waits_for)
+      values (new.id, ehg_tasks.queue_name(new.target_agent), new.priority, new.created_at, v_waits_for)
+      on conflict (contract_id) do update set waits_for = excluded.waits_for;
+    elsif not exists (select from ehg_tasks.held h where h.contract_id = new.id) then
+      insert into ehg_tasks.ready (contract_id, target_agent, priority, created_at)
+      values (new.id, ehg_tasks.queue_name(new.target_agent), new.priority, new.created_at);
+      perform ehg_tasks.lower_low_water_mark(
+        ehg_tasks.queue_name(new.target_agent), new.priority, new.created_at, new.id);
+    end if;
+  elsif new.status = any (ehg_tasks.final_statuses()) and old.status <> all (ehg_tasks.final_statuses()) then
+    perform ehg_tasks.settle_dependents(new.id, new.status);
+  end if;
+  return null;
+end
+$$;
+comment on function ehg_tasks.follow_status() is
+  'Trigger function: follows a change of status in ready, held, attempts and dependencies.';
+revoke all on function ehg_tasks.follow_status() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_follow_status
+  after update of status on public.agent_task_contracts
+  for each row when (old.status is distinct from new.status)
+  execute function ehg_tasks.follow_status();
+
+create or replace function ehg_tasks.follow_order()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_agent constant text := ehg_tasks.queue_name(new.target_agent);
+begin
+  update ehg_tasks.ready r
+  set target_agent = v_agent, priority = new.priority, created_at = new.created_at
+  where r.contract_id = new.id;
+  if found then
+    perform ehg_tasks.lower_low_water_mark(v_agent, new.priority, new.created_at, new.id);
+  else
+    update ehg_tasks.held h
+    set target_agent = v_agent, priority = new.priority, created_at = new.created_at
+    where h.contract_id = new.id;
+  end if;
+  return null;
+end
+$$;
+comment on function ehg_tasks.follow_order() is
+  'Trigger function: follows a change of a pending contract''s agent, priority or creation time.';
+revoke all on function ehg_tasks.follow_order() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_follow_order
+  after update of target_agent, priority, created_at on public.agent_task_contracts
+  for each row when (
+    old.status = 'pending' and new.status = 'pending'
+    and (old.target_agent, old.priority, old.created_at)
+        is distinct from (new.target_agent, new.priority, new.created_at))
+  execute function ehg_tasks.follow_order();
+
+create or replace function ehg_tasks.follow_id()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update ehg_tasks.ready r set contract_id = new.id where r.contract_id = old.id;
+  update ehg_tasks.held h set contract_id = new.id where h.contract_id = old.id;
+  update ehg_tasks.attempts a set contract_id = new.id where a.contract_id = old.id;
+  update ehg_tasks.dependencies d set contract_id = new.id where d.contract_id = old.id;
+  update ehg_tasks.dependencies d set depends_on = new.id where d.depends_on = old.id;
+  perform ehg_tasks.lower_low_water_mark(r.target_agent, r.priority, r.created_at, r.contract_id)
+  from ehg_tasks.ready r
+  where r.contract_id = new.id;
+  return null;
+end
+$$;
+comment on function ehg_tasks.follow_id() is 'Trigger function: follows a change of a contract''s id.';
+revoke all on function ehg_tasks.follow_id() from public, anon, authenticated, service_role;
+
+-- Triggers of one event fire in the order of their names: this one comes before follow_order and
+-- follow_status, which look for the new id.
+create or replace trigger trg_task_contracts_follow_id
+  after update of id on public.agent_task_contracts
+  for each row when (old.id is distinct from new.id)
+  execute function ehg_tasks.follow_id();
+
+create or replace function ehg_tasks.follow_delete()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids constant uuid[] := array(select r.id from removed r);
+begin
+  delete from ehg_tasks.ready r where r.contract_id = any (v_ids);
+  delete from ehg_tasks.held h where h.contract_id = any (v_ids);
+  delete from ehg_tasks.attempts a where a.contract_id = any (v_ids);
+  delete from ehg_tasks.dependencies d where d.contract_id = any (v_ids);
+  if exists (select from ehg_tasks.dependencies d where d.depends_on = any (v_ids)) then
+    perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_ids));
+    perform ehg_tasks.settle_dependents(r.id, 'deleted') from removed r;
+    delete from ehg_tasks.dependencies d where d.depends_on = any (v_ids);
+  end if;
+  return null;
+end
+$$;
+comment on function ehg_tasks.follow_delete() is
+  'Trigger function: deletes the rows of deleted contracts and settles what waited for them.';
+revoke all on function ehg_tasks.follow_delete() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_follow_delete
+  after delete on public.agent_task_contracts
+  referencing old table as removed
+  for each statement execute function ehg_tasks.follow_delete();
+
+create or replace function ehg_tasks.follow_truncate()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  truncate ehg_tasks.ready, ehg_tasks.low_water_marks, ehg_tasks.held, ehg_tasks.attempts,
+    ehg_tasks.dependencies;
+  return null;
+end
+$$;
+comment on function ehg_tasks.follow_truncate() is
+  'Trigger function: empties the engine''s tables with the table of contracts.';
+revoke all on function ehg_tasks.follow_truncate() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_follow_truncate
+  after truncate on public.agent_task_contracts
+  for each statement execute function ehg_tasks.follow_truncate();
+
+---------------------------------------------------------------------------------------------------
+-- Contracts that were written without the triggers
+---------------------------------------------------------------------------------------------------
+
+create or replace function ehg_tasks.past_time(p_times timestamptz[])
+returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.time
+  from unnest(p_times) with ordinality as t (time, place)
+  where isfinite(t.time) and t.time <= clock_timestamp()
+  order by t.place
+  limit 1
+$$;
+comment on function ehg_tasks.past_time(timestamptz[]) is
+  'The first of the times that is neither null, infinite nor in the future; null if there is none.';
+revoke all on function ehg_tasks.past_time(timestamptz[]) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.rebuild_queue()
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  lock table public.agent_task_contracts in share row exclusive mode;
+  delete from ehg_tasks.ready r
+  where not exists (
+    select from public.agent_task_contracts c where c.id = r.contract_id and c.status = 'pending');
+  delete from ehg_tasks.held h
+  where not exists (
+    select from public.agent_task_contracts c where c.id = h.contract_id and c.status = 'pending');
+  update ehg_tasks.attempts a
+  set ended_at = clock_timestamp(), outcome = 'interrupted'
+  where a.ended_at is null and not exists (
+    select from public.agent_task_contracts c where c.id = a.contract_id and c.status = 'in_progress');
+  insert into ehg_tasks.ready (contract_id, target_agent, priority, created_at, claimable_since)
+  select c.id, ehg_tasks.queue_name(c.target_agent), c.priority, c.created_at,
+         coalesce(ehg_tasks.past_time(array[c.created_at, c.updated_at]), clock_timestamp())
+  from public.agent_task_contracts c
+  where c.status = 'pending'
+    and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)
+    and not exists (select from ehg_tasks.held h where h.contract_id = c.id);
+  delete from ehg_tasks.low_water_marks;
+  insert into ehg_tasks.low_water_marks (target_agent, priority, created_at, contract_id)
+  select distinct on (r.target_agent, r.priority) r.target_agent, r.priority, r.created_at, r.contract_id
+  from ehg_tasks.ready r
+  order by r.target_agent, r.priority, r.created_at, r.contract_id;
+end
+$$;
+comment on function ehg_tasks.rebuild_queue() is
+  'Fills ready for contracts that were written while the triggers were not there or switched off, as in a restore of the data alone.';
+revoke all on function ehg_tasks.rebuild_queue() from public, anon, authenticated, service_role;
+
+-- For a database that held contracts before this migration.
+do $$
+begin
+  if exists (
+    select from public.agent_task_contracts c
+    where c.status = 'pending'
+      and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)
+      and not exists (select from ehg_tasks.held h where h.contract_id = c.id)
+  ) then
+    perform ehg_tasks.rebuild_queue();
+  end if;
+end
+$$;

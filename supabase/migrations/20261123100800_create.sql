@@ -1,0 +1,524 @@
+-- Create: hands work from one agent to another.
+--
+-- create_task_contracts takes an array of contracts and creates all or none of them.
+-- create_task_contract is the same call for one contract, with a parameter for each field. Both
+-- check every contract (check_new_contract), then insert all of them in one statement
+-- (insert_contracts). Checking a thousand contracts one by one takes longer than inserting them, so
+-- a call of several contracts first asks one question of all: is each plainly valid? Only if not
+-- does it check them one by one, to name the one at fault.
+--
+-- A contract can wait before it is claimed: until a time (not_before), and for other contracts
+-- (depends_on). It can depend on contracts that exist and on earlier ones of the same call, so there
+-- are no cycles. If one of them fails or is cancelled, on_dependency_failure decides: the contract is
+-- cancelled too ('cancel', the default), or runs all the same ('run').
+
+-- Earlier definition (see the foundation migration).
+drop function if exists public.create_task_contract(
+  varchar, varchar, text, uuid, varchar, uuid[], text, jsonb, varchar, integer, integer);
+
+create or replace function ehg_tasks.default_contract()
+returns public.agent_task_contracts
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_contract public.agent_task_contracts;
+begin
+  v_contract.constraints := '{}';
+  v_contract.input_artifacts := '{}';
+  v_contract.expected_output_type := 'artifact';
+  v_contract.priority := 50;
+  v_contract.max_tokens := 4000;
+  v_contract.timeout_minutes := 30;
+  v_contract.max_retries := 2;
+  v_contract.created_by := 'system';
+  return v_contract;
+end
+$$;
+comment on function ehg_tasks.default_contract() is
+  'A new contract before its fields are filled in: the column defaults of the table.';
+revoke all on function ehg_tasks.default_contract() from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- Checks
+---------------------------------------------------------------------------------------------------
+
+-- The fields that are not columns: contract_id is the column id, the others say what to wait for.
+create or replace function ehg_tasks.waiting_fields()
+returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select array['contract_id', 'not_before', 'depends_on', 'on_dependency_failure'] $$;
+comment on function ehg_tasks.waiting_fields() is 'The fields of a new contract that are not columns of the table.';
+revoke all on function ehg_tasks.waiting_fields() from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.new_contract_fields()
+returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select ehg_tasks.waiting_fields() || array[
+    'session_id', 'sd_id', 'parent_agent', 'target_agent', 'objective', 'constraints', 'input_artifacts',
+    'input_summary', 'expected_output_type', 'output_schema', 'priority', 'max_tokens', 'timeout_minutes',
+    'max_retries', 'created_by']
+$$;
+comment on function ehg_tasks.new_contract_fields() is 'The fields that a new contract may have.';
+revoke all on function ehg_tasks.new_contract_fields() from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.check_new_contract(p_item jsonb)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_contract public.agent_task_contracts;
+  v_not_before timestamptz;
+  v_problem text;
+begin
+  if jsonb_typeof(p_item) <> 'object' then
+    raise exception using errcode = 'TC005', message = 'a contract must be a JSON object';
+  end if;
+  perform ehg_tasks.check_json('a contract', p_item);
+  select string_agg(k.key, ', ' order by k.key) into v_problem
+  from jsonb_object_keys(p_item - ehg_tasks.new_contract_fields()) as k (key);
+  if v_problem is not null then
+    raise exception using errcode = 'TC005', message = format('unknown field: %s', v_problem);
+  end if;
+
+  if ehg_tasks.is_blank(p_item ->> 'objective') then
+    raise exception using errcode = 'TC005', message = 'objective must not be empty';
+  end if;
+  perform ehg_tasks.agent_name('parent_agent', p_item ->> 'parent_agent');
+  perform ehg_tasks.agent_name('target_agent', p_item ->> 'target_agent');
+  select string_agg(format('%s is longer than %s characters', l.field, l.most), '; ') into v_problem
+  from (values ('sd_id', 50), ('expected_output_type', 50), ('created_by', 100)) as l (field, most)
+  where length(p_item ->> l.field) > l.most;
+  if v_problem is not null then
+    raise exception using errcode = 'TC005', message = v_problem;
+  end if;
+
+  -- Without the names, which are checked above and may be surrounded by white space.
+  v_contract := jsonb_populate_record(
+    ehg_tasks.default_contract(), p_item - array['parent_agent', 'target_agent']);
+  if jsonb_typeof(v_contract.output_schema) not in ('object', 'boolean') then
+    raise exception using
+      errcode = 'TC005', message = 'output_schema must be a JSON Schema: an object or a boolean';
+  end if;
+  perform ehg_tasks.check_contract_sizes(v_contract);
+
+  perform (p_item ->> 'contract_id')::uuid;
+  v_not_before := (p_item ->> 'not_before')::timestamptz;
+  if v_not_before > clock_timestamp() + interval '366 days' or not isfinite(v_not_before) then
+    raise exception using errcode = 'TC005', message = 'not_before must be a time within the next year';
+  end if;
+  if coalesce(jsonb_typeof(p_item -> 'depends_on'), 'null') not in ('array', 'null') then
+    raise exception using errcode = 'TC005', message = 'depends_on must be an array of contract ids';
+  end if;
+  if jsonb_typeof(p_item -> 'depends_on') = 'array' then
+    perform ehg_tasks.check_count('depends_on', jsonb_array_length(p_item -> 'depends_on'), 100);
+    perform d.id::uuid from jsonb_array_elements_text(p_item -> 'depends_on') as d (id);
+  end if;
+  if coalesce(p_item ->> 'on_dependency_failure', 'cancel') not in ('cancel', 'run') then
+    raise exception using errcode = 'TC005', message = 'on_dependency_failure must be ''cancel'' or ''run''';
+  end if;
+end
+$$;
+comment on function ehg_tasks.check_new_contract(jsonb) is
+  'Raises TC005 or TC006 if a contract may not be created, and 22P02 for a value of the wrong type.';
+revoke all on function ehg_tasks.check_new_contract(jsonb) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.in_array(p_number integer, p_count integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$ select case when p_count > 1 then format('contract %s of %s: ', p_number, p_count) else '' end $$;
+comment on function ehg_tasks.in_array(integer, integer) is
+  'How an error message begins: with the contract''s place in the array, if there are several.';
+revoke all on function ehg_tasks.in_array(integer, integer) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.check_new_contracts(p_contracts jsonb)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count constant integer := jsonb_array_length(p_contracts);
+  v_number integer := 0;
+  v_item jsonb;
+  v_message text;
+  v_detail text;
+  v_hint text;
+begin
+  if v_count = 1 then
+    perform ehg_tasks.check_new_contract(p_contracts -> 0);
+    return;
+  end if;
+  for v_item in select i.value from jsonb_array_elements(p_contracts) as i loop
+    v_number := v_number + 1;
+    perform ehg_tasks.check_new_contract(v_item);
+  end loop;
+exception when others then
+  if v_count = 1 then
+    raise;
+  end if;
+  get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_hint = pg_exception_hint;
+  raise exception using
+    errcode = sqlstate,
+    message = ehg_tasks.in_array(v_number, v_count) || v_message,
+    detail = v_detail,
+    hint = v_hint;
+end
+$$;
+comment on function ehg_tasks.check_new_contracts(jsonb) is
+  'check_new_contract for each of several contracts. The error names the one at fault.';
+revoke all on function ehg_tasks.check_new_contracts(jsonb) from public, anon, authenticated, service_role;
+
+-- Never true for a contract that check_new_contract refuses, apart from values of the wrong type, on
+-- which insert_contracts fails.
+create or replace function ehg_tasks.all_plainly_valid(p_contracts jsonb)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fields constant text[] := ehg_tasks.new_contract_fields();
+begin
+  perform ehg_tasks.check_json('p_contracts', p_contracts);
+  return coalesce(bool_and(
+    jsonb_typeof(i.value) = 'object'
+    and i.value - v_fields = '{}'
+    and i.value ->> 'parent_agent' ~ '^[!-~]([ -~]{0,48}[!-~])?$'
+    and i.value ->> 'target_agent' ~ '^[!-~]([ -~]{0,48}[!-~])?$'
+    and i.value ->> 'objective' ~ '\S'
+    and coalesce(length(i.value ->> 'sd_id'), 0) <= 50
+    and coalesce(length(i.value ->> 'expected_output_type'), 0) <= 50
+    and coalesce(length(i.value ->> 'created_by'), 0) <= 100
+    and coalesce(jsonb_typeof(i.value -> 'output_schema'), 'null') in ('object', 'boolean', 'null')
+    -- No field of so small a contract is over its limit.
+    and octet_length(i.value::text) <= 32768
+    -- Contracts that wait, or read artifacts, are checked one by one.
+    and coalesce(i.value -> 'input_artifacts', 'null') in ('[]', 'null')
+    and not i.value ?| array['not_before', 'depends_on', 'on_dependency_failure']), false)
+  from jsonb_array_elements(p_contracts) as i;
+exception when sqlstate 'TC006' then
+  return false;
+end
+$$;
+comment on function ehg_tasks.all_plainly_valid(jsonb) is
+  'Whether no contract of an array needs a closer look. A quick test for many contracts at once.';
+revoke all on function ehg_tasks.all_plainly_valid(jsonb) from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- Waiting
+---------------------------------------------------------------------------------------------------
+
+create or replace function ehg_tasks.missing_references(p_item jsonb, p_itself_and_later uuid[])
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select format('input_artifacts: there is no artifact %s', left(string_agg(i.id, ', '), 200))
+      from jsonb_array_elements_text(coalesce(nullif(p_item -> 'input_artifacts', 'null'), '[]')) as i (id)
+      where i.id is not null and not exists (select from public.agent_artifacts a where a.id = i.id::uuid)
+    ),
+    (
+      select format('depends_on: there is no earlier task contract %s', left(string_agg(d.id, ', '), 200))
+      from jsonb_array_elements_text(coalesce(nullif(p_item -> 'depends_on', 'null'), '[]')) as d (id)
+      where d.id::uuid = any (p_itself_and_later)
+        or not exists (select from public.agent_task_contracts c where c.id = d.id::uuid)
+    ))
+$$;
+comment on function ehg_tasks.missing_references(jsonb, uuid[]) is
+  'What a new contract refers to and does not exist; null if nothing is missing.';
+revoke all on function ehg_tasks.missing_references(jsonb, uuid[]) from public, anon, authenticated, service_role;
+
+-- The contracts are new: no other transaction sees them yet. What they depend on is locked, so that
+-- it cannot become final unnoticed.
+create or replace function ehg_tasks.let_wait(p_created jsonb)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problem record;
+begin
+  insert into ehg_tasks.dependencies (contract_id, depends_on, on_failure, settled)
+  select distinct i.id, d.id::uuid, coalesce(i.item ->> 'on_dependency_failure', 'cancel'),
+         c.status = any (ehg_tasks.final_statuses())
+  from jsonb_to_recordset(p_created) as i (id uuid, item jsonb),
+       jsonb_array_elements_text(coalesce(nullif(i.item -> 'depends_on', 'null'), '[]')) as d (id),
+       public.agent_task_contracts c
+  where c.id = d.id::uuid;
+
+  with waiting as (
+    select i.id, coalesce((i.item ->> 'not_before')::timestamptz, '-infinity') as not_before,
+           (select count(*) from ehg_tasks.dependencies d where d.contract_id = i.id and not d.settled) as waits_for
+    from jsonb_to_recordset(p_created) as i (id uuid, item jsonb)
+  ),
+  moved as (
+    delete from ehg_tasks.ready r
+    using waiting w
+    where r.contract_id = w.id and (w.waits_for > 0 or w.not_before > clock_timestamp())
+    returning r.*, w.not_before, w.waits_for
+  )
+  insert into ehg_tasks.held (contract_id, target_agent, priority, created_at, not_before, waits_for)
+  select m.contract_id, m.target_agent, m.priority, m.created_at, m.not_before, m.waits_for
+  from moved m;
+
+  -- A dependency may have failed before.
+  update public.agent_task_contracts c
+  set status = 'cancelled', completed_at = clock_timestamp(),
+      error_message = format('task contract %s, which this one depends on, %s', f.depends_on,
+                             case f.status when 'failed' then 'failed' else 'was cancelled' end)
+  from (
+    select distinct on (d.contract_id) d.contract_id, d.depends_on, p.status
+    from jsonb_to_recordset(p_created) as i (id uuid)
+    join ehg_tasks.dependencies d on d.contract_id = i.id and d.on_failure = 'cancel'
+    join public.agent_task_contracts p on p.id = d.depends_on and p.status in ('failed', 'cancelled')
+    order by d.contract_id, d.depends_on
+  ) as f
+  where c.id = f.contract_id;
+end
+$$;
+comment on function ehg_tasks.let_wait(jsonb) is
+  'Holds new contracts back until their time and for what they depend on. The argument is an array of {id, item}.';
+revoke all on function ehg_tasks.let_wait(jsonb) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.check_repeat(p_contract_id uuid, p_item jsonb, p_prefix text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_existing public.agent_task_contracts;
+  v_not_before constant timestamptz := coalesce((p_item ->> 'not_before')::timestamptz, '-infinity');
+  v_held_until timestamptz;
+  v_missing uuid[];
+begin
+  select c.* into v_existing from public.agent_task_contracts c where c.id = p_contract_id;
+  if not found then
+    raise exception using
+      errcode = 'TC005',
+      message = p_prefix
+        || 'timeout_minutes must be between 1 and 10080, max_tokens at least 1, max_retries between 0 and 100';
+  end if;
+  -- A repeat asks for nothing new: with its fields, the existing contract is still the same. A
+  -- dependency that was deleted, and a time that has come, cannot be compared.
+  select array_agg(d.id) into v_missing
+  from (
+    select e.id::uuid as id from jsonb_array_elements_text(coalesce(nullif(p_item -> 'depends_on', 'null'), '[]')) as e (id)
+    except
+    select d.depends_on from ehg_tasks.dependencies d
+    where d.contract_id = p_contract_id and d.on_failure = coalesce(p_item ->> 'on_dependency_failure', 'cancel')
+  ) as d
+  join public.agent_task_contracts c on c.id = d.id;
+  if not exists (select from ehg_tasks.attempts a where a.contract_id = p_contract_id) then
+    select h.not_before into v_held_until from ehg_tasks.held h where h.contract_id = p_contract_id;
+  end if;
+  if jsonb_populate_record(v_existing, p_item - ehg_tasks.waiting_fields()) is distinct from v_existing
+    or v_missing is not null
+    or greatest(v_held_until, v_not_before) > clock_timestamp() and v_held_until is distinct from v_not_before
+  then
+    raise exception using
+      errcode = 'TC004',
+      message = p_prefix || format('task contract %s already exists with different content', p_contract_id),
+      hint = 'Use a new p_contract_id for a new contract.';
+  end if;
+end
+$$;
+comment on function ehg_tasks.check_repeat(uuid, jsonb, text) is
+  'For a contract that was not inserted: raises TC004 if the existing one is another, or TC005 if there is none, because a number was out of range.';
+revoke all on function ehg_tasks.check_repeat(uuid, jsonb, text) from public, anon, authenticated, service_role;
+
+---------------------------------------------------------------------------------------------------
+-- Create
+---------------------------------------------------------------------------------------------------
+
+-- The contracts have been checked, and the names of their agents are queue names.
+create or replace function ehg_tasks.insert_contracts(p_contracts jsonb)
+returns setof public.created_task_contract
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_start constant timestamptz := clock_timestamp();
+  v_default constant public.agent_task_contracts := ehg_tasks.default_contract();
+  v_count constant integer := jsonb_array_length(p_contracts);
+  v_waiting constant boolean := jsonb_path_exists(
+    p_contracts, '$[*] ? (exists(@.depends_on[*]) || exists(@.not_before ? (@ != null)))');
+  v_ids uuid[];
+  v_created boolean[];
+  v_number integer := 0;
+  v_item jsonb;
+  v_problem text;
+begin
+  if exists (select from ehg_tasks.agents a where a.token_hash is not null) then
+    perform ehg_tasks.check_agent_token(p.name)
+    from (select distinct i.value ->> 'parent_agent' as name from jsonb_array_elements(p_contracts) as i) as p;
+  end if;
+  if v_waiting then
+    -- What they depend on cannot become final unnoticed.
+    perform from public.agent_task_contracts c
+    where c.id in (
+      select d.id::uuid
+      from jsonb_array_elements(p_contracts) as i,
+           jsonb_array_elements_text(coalesce(nullif(i.value -> 'depends_on', 'null'), '[]')) as d (id))
+    order by c.created_at, c.id
+    for share;
+  end if;
+
+  with items as materialized (
+    select i.n, i.value as item, coalesce((i.value ->> 'contract_id')::uuid, gen_random_uuid()) as new_id,
+           -- One microsecond apart, so that contracts of one call are claimed in the order given.
+           v_start + (i.n - 1) * interval '1 microsecond' as new_time
+    from jsonb_array_elements(p_contracts) with ordinality as i (value, n)
+  ),
+  inserted as (
+    insert into public.agent_task_contracts (
+      id, session_id, sd_id, parent_agent, target_agent, objective, constraints, input_artifacts,
+      input_summary, expected_output_type, output_schema, priority, max_tokens, timeout_minutes,
+      max_retries, created_by, created_at)
+    select i.new_id, r.session_id, r.sd_id, r.parent_agent, r.target_agent, r.objective, r.constraints,
+           r.input_artifacts, r.input_summary, r.expected_output_type, r.output_schema, r.priority,
+           r.max_tokens, r.timeout_minutes, r.max_retries, r.created_by, i.new_time
+    from items i, jsonb_populate_record(v_default, i.item) as r
+    where (r.timeout_minutes between 1 and 10080 and r.max_tokens >= 1 and r.max_retries between 0 and 100)
+          is not false
+    -- In the order of their ids, so that two calls that repeat each other cannot deadlock.
+    order by i.new_id, i.n
+    on conflict (id) do nothing
+    returning id, created_at
+  )
+  select array_agg(i.new_id order by i.n), array_agg(d.id is not null order by i.n) into v_ids, v_created
+  from items i
+  left join inserted d on d.id = i.new_id and d.created_at = i.new_time;
+
+  if not true = all (v_created) or v_waiting or jsonb_path_exists(p_contracts, '$[*].input_artifacts[*]') then
+    for v_item in select i.value from jsonb_array_elements(p_contracts) as i loop
+      v_number := v_number + 1;
+      if v_created[v_number] then
+        v_problem := ehg_tasks.missing_references(v_item, v_ids[v_number:]);
+        if v_problem is not null then
+          raise exception using
+            errcode = 'TC005', message = ehg_tasks.in_array(v_number, v_count) || v_problem;
+        end if;
+      else
+        perform ehg_tasks.check_repeat(v_ids[v_number], v_item, ehg_tasks.in_array(v_number, v_count));
+      end if;
+    end loop;
+  end if;
+  if v_waiting then
+    perform ehg_tasks.let_wait((
+      select jsonb_agg(jsonb_build_object('id', v_ids[i.n], 'item', i.value))
+      from jsonb_array_elements(p_contracts) with ordinality as i (value, n)
+      where v_created[i.n]));
+  end if;
+
+  return query
+  select v_ids[i.n],
+         format('%s -> %s: %s', i.value ->> 'parent_agent', i.value ->> 'target_agent', left(i.value ->> 'objective', 100)),
+         v_created[i.n]
+  from jsonb_array_elements(p_contracts) with ordinality as i (value, n);
+end
+$$;
+comment on function ehg_tasks.insert_contracts(jsonb) is
+  'Inserts contracts, all or none. Those whose id exists are compared with the existing ones.';
+revoke all on function ehg_tasks.insert_contracts(jsonb) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.create_task_contracts(p_contracts jsonb)
+returns setof public.created_task_contract
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count constant integer := case when jsonb_typeof(p_contracts) = 'array' then jsonb_array_length(p_contracts) end;
+  v_contracts jsonb := p_contracts;
+  v_rows public.created_task_contract[];
+begin
+  if coalesce(v_count, 0) = 0 then
+    raise exception using
+      errcode = 'TC005', message = 'p_contracts must be an array of one or more contracts';
+  end if;
+  perform ehg_tasks.check_count('p_contracts', v_count);
+
+  if v_count = 1 or not ehg_tasks.all_plainly_valid(p_contracts) then
+    perform ehg_tasks.check_new_contracts(p_contracts);
+    select jsonb_agg(i.value || jsonb_build_object(
+             'parent_agent', ehg_tasks.queue_name(i.value ->> 'parent_agent'),
+             'target_agent', ehg_tasks.queue_name(i.value ->> 'target_agent')) order by i.n)
+    into v_contracts
+    from jsonb_array_elements(p_contracts) with ordinality as i (value, n);
+    return query select * from ehg_tasks.insert_contracts(v_contracts);
+    return;
+  end if;
+
+  begin
+    v_rows := array(select c from ehg_tasks.insert_contracts(p_contracts) as c);
+  exception when data_exception then
+    perform ehg_tasks.check_new_contracts(p_contracts);  -- names the contract at fault
+    raise;
+  end;
+  return query select * from unnest(v_rows);
+end
+$$;
+revoke all on function ehg_tasks.create_task_contracts(jsonb) from public, anon, authenticated, service_role;
+grant execute on function ehg_tasks.create_task_contracts(jsonb) to anon, service_role;
+
+create or replace function public.create_task_contracts(p_contracts jsonb)
+returns setof public.created_task_contract
+language sql security invoker
+set search_path = pg_catalog, pg_temp
+as $$ select * from ehg_tasks.create_task_contracts(p_contracts) $$;
+comment on function public.create_task_contracts(jsonb) is
+  'Creates up to 1000 contracts, all or none. Each is an object with the parameters of create_task_contract, without the prefix p_.';
+revoke all on function public.create_task_contracts(jsonb) from public, anon, authenticated, service_role;
+grant execute on function public.create_task_contracts(jsonb) to anon, service_role;
+
+create or replace function public.create_task_contract(
+  p_parent_agent text,
+  p_target_agent text,
+  p_objective text,
+  p_session_id uuid default null,
+  p_sd_id text default null,
+  p_input_artifacts uuid[] default '{}',
+  p_input_summary text default null,
+  p_constraints jsonb default '{}',
+  p_expected_output_type text default 'artifact',
+  p_priority integer default 50,
+  p_max_tokens integer default 4000,
+  p_contract_id uuid default null,
+  p_output_schema jsonb default null,
+  p_timeout_minutes integer default 30,
+  p_max_retries integer default 2,
+  p_created_by text default 'system',
+  p_not_before timestamptz default null,
+  p_depends_on uuid[] default '{}',
+  p_on_dependency_failure text default 'cancel')
+returns setof public.created_task_contract
+language sql security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+  select * from ehg_tasks.create_task_contracts(jsonb_build_array(jsonb_build_object(
+    'contract_id', p_contract_id, 'parent_agent', p_parent_agent, 'target_agent', p_target_agent,
+    'objective', p_objective, 'session_id', p_session_id, 'sd_id', p_sd_id,
+    'input_artifacts', p_input_artifacts, 'input_summary', p_input_summary,
+    'constraints', p_constraints, 'expected_output_type', p_expected_output_type,
+    'priority', p_priority, 'max_tokens', p_max_tokens, 'output_schema', p_output_schema,
+    'timeout_minutes', p_timeout_minutes, 'max_retries', p_max_retries, 'created_by', p_created_by,
+    'not_before', p_not_before, 'depends_on', p_depends_on,
+    'on_dependency_failure', p_on_dependency_failure)))
+$$;
+comment on function public.create_task_contract(
+  text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,
+  timestamptz, uuid[], text) is
+  'Hands work from one agent to another. A repeat with the same p_contract_id creates nothing (created = false). The contract cannot be claimed before p_not_before, nor before all of p_depends_on are final; if one of those fails or is cancelled, so is this one, unless p_on_dependency_failure is ''run''.';
+revoke all on function public.create_task_contract(
+  text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,
+  timestamptz, uuid[], text)
+  from public, anon, authenticated, service_role;
+grant execute on function public.create_task_contract(
+  text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,
+  timestamptz, uuid[], text)
+  to anon, service_role;
