@@ -18,6 +18,11 @@
 -- name with its schema. pg_temp is listed last, because PostgreSQL searches it first if it is not
 -- listed. A caller's temporary domain named uuid could then run its CHECK with the owner's rights.
 --
+-- Plans. The statistics of a queue are always out of date: its tables are empty one moment and hold
+-- a hundred thousand rows the next, and a session keeps the plan that it made for the empty table.
+-- Functions that look up rows by their keys therefore switch off sequential scans, and hash and merge
+-- joins where they join.
+--
 -- Earlier definitions. A migration drops the functions that an earlier version of this engine
 -- created with another signature. CREATE OR REPLACE cannot change a function's result type, and two
 -- functions of the same name would make a call with named arguments ambiguous.

@@ -247,15 +247,13 @@ begin
   perform ehg_tasks.check_size('input_summary', octet_length(p_contract.input_summary));
   perform ehg_tasks.check_size('result_summary', octet_length(p_contract.result_summary));
   perform ehg_tasks.check_size('error_message', octet_length(p_contract.error_message));
-  perform ehg_tasks.check_json('constraints', p_contract.constraints);
   perform ehg_tasks.check_size('constraints', octet_length(p_contract.constraints::text));
-  perform ehg_tasks.check_json('output_schema', p_contract.output_schema);
   perform ehg_tasks.check_size('output_schema', octet_length(p_contract.output_schema::text));
   perform ehg_tasks.check_count('input_artifacts', cardinality(p_contract.input_artifacts));
 end
 $$;
 comment on function ehg_tasks.check_contract_sizes(public.agent_task_contracts) is
-  'Raises TC006 if a contract exceeds a limit: 64 KiB per text or JSON field, 1000 input artifacts.';
+  'Raises TC006 if a contract exceeds a limit: 64 KiB per text or JSON field, 1000 input artifacts. Call check_json first.';
 revoke all on function ehg_tasks.check_contract_sizes(public.agent_task_contracts)
   from public, anon, authenticated, service_role;
 
@@ -267,6 +265,7 @@ create or replace function ehg_tasks.lock_contract(p_contract_id uuid)
 returns public.agent_task_contracts
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_contract public.agent_task_contracts;
@@ -314,6 +313,7 @@ create or replace function ehg_tasks.check_claim(p_contract public.agent_task_co
 returns ehg_tasks.attempts
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_attempt ehg_tasks.attempts;

@@ -30,6 +30,7 @@ create or replace function ehg_tasks.lower_low_water_mark(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 begin
   perform pg_advisory_xact_lock_shared(
@@ -110,6 +111,7 @@ create or replace function ehg_tasks.lock_contracts(p_contract_ids uuid[])
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
   select from public.agent_task_contracts c
   where c.id = any (p_contract_ids)
@@ -124,6 +126,9 @@ create or replace function ehg_tasks.with_dependents(p_contract_ids uuid[])
 returns uuid[]
 language sql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   with recursive family (id) as (
     select unnest(p_contract_ids)
@@ -147,6 +152,7 @@ create or replace function ehg_tasks.move_to_ready(p_contract_ids uuid[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
@@ -182,15 +188,14 @@ create or replace function ehg_tasks.settle_dependents(p_contract_id uuid, p_sta
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_dependents constant uuid[] := array(
     select d.contract_id from ehg_tasks.dependencies d where d.depends_on = p_contract_id and not d.settled);
 begin
-  if v_dependents = '{}' then
-    return;
-  end if;
-
   if p_status = 'completed' then
     perform ehg_tasks.lock_contracts(v_dependents);
   else
@@ -271,6 +276,7 @@ create or replace function ehg_tasks.follow_status()
 returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_waits_for integer;
@@ -306,7 +312,8 @@ begin
       perform ehg_tasks.lower_low_water_mark(
         ehg_tasks.queue_name(new.target_agent), new.priority, new.created_at, new.id);
     end if;
-  elsif new.status = any (ehg_tasks.final_statuses()) and old.status <> all (ehg_tasks.final_statuses()) then
+  elsif new.status = any (ehg_tasks.final_statuses()) and old.status <> all (ehg_tasks.final_statuses())
+    and exists (select from ehg_tasks.dependencies d where d.depends_on = new.id and not d.settled) then
     perform ehg_tasks.settle_dependents(new.id, new.status);
   end if;
   return null;
@@ -325,6 +332,7 @@ create or replace function ehg_tasks.follow_order()
 returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_agent constant text := ehg_tasks.queue_name(new.target_agent);
@@ -358,6 +366,7 @@ create or replace function ehg_tasks.follow_id()
 returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 begin
   update ehg_tasks.ready r set contract_id = new.id where r.contract_id = old.id;
@@ -385,6 +394,7 @@ create or replace function ehg_tasks.follow_delete()
 returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_ids constant uuid[] := array(select r.id from removed r);

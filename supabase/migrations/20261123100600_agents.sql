@@ -18,6 +18,7 @@ create or replace function ehg_tasks.check_agent_token(p_name text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_agent ehg_tasks.agents;

@@ -14,6 +14,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform ehg_tasks.check_json('constraints', new.constraints);
+  perform ehg_tasks.check_json('output_schema', new.output_schema);
   perform ehg_tasks.check_contract_sizes(new);
   return new;
 end

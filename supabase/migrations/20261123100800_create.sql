@@ -79,20 +79,22 @@ begin
     raise exception using errcode = 'TC005', message = 'a contract must be a JSON object';
   end if;
   perform ehg_tasks.check_json('a contract', p_item);
-  select string_agg(k.key, ', ' order by k.key) into v_problem
-  from jsonb_object_keys(p_item - ehg_tasks.new_contract_fields()) as k (key);
-  if v_problem is not null then
+  if p_item - ehg_tasks.new_contract_fields() <> '{}' then
+    select string_agg(k.key, ', ' order by k.key) into v_problem
+    from jsonb_object_keys(p_item - ehg_tasks.new_contract_fields()) as k (key);
     raise exception using errcode = 'TC005', message = format('unknown field: %s', v_problem);
   end if;
 
-  if ehg_tasks.is_blank(p_item ->> 'objective') then
+  if coalesce(p_item ->> 'objective', '') !~ '\S' then
     raise exception using errcode = 'TC005', message = 'objective must not be empty';
   end if;
   perform ehg_tasks.agent_name('parent_agent', p_item ->> 'parent_agent');
   perform ehg_tasks.agent_name('target_agent', p_item ->> 'target_agent');
-  select string_agg(format('%s is longer than %s characters', l.field, l.most), '; ') into v_problem
-  from (values ('sd_id', 50), ('expected_output_type', 50), ('created_by', 100)) as l (field, most)
-  where length(p_item ->> l.field) > l.most;
+  v_problem := case
+    when length(p_item ->> 'sd_id') > 50 then 'sd_id is longer than 50 characters'
+    when length(p_item ->> 'expected_output_type') > 50 then 'expected_output_type is longer than 50 characters'
+    when length(p_item ->> 'created_by') > 100 then 'created_by is longer than 100 characters'
+  end;
   if v_problem is not null then
     raise exception using errcode = 'TC005', message = v_problem;
   end if;
@@ -216,6 +218,7 @@ create or replace function ehg_tasks.missing_references(p_item jsonb, p_itself_a
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
   select coalesce(
     (
@@ -240,6 +243,9 @@ create or replace function ehg_tasks.let_wait(p_created jsonb)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_problem record;
@@ -290,6 +296,7 @@ create or replace function ehg_tasks.check_repeat(p_contract_id uuid, p_item jso
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_existing public.agent_task_contracts;

@@ -33,6 +33,9 @@ create or replace function ehg_tasks.end_attempts(
   p_contract_ids uuid[], p_error_messages text[], out requeued_count integer, out failed_count integer)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   if exists (select from ehg_tasks.dependencies d where d.depends_on = any (p_contract_ids) and not d.settled) then
@@ -67,6 +70,9 @@ create or replace function ehg_tasks.expire_leases(
   p_target_agent text, p_limit integer, out requeued_count integer, out failed_count integer)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   -- A variable, because an index cannot serve a comparison with the volatile clock_timestamp().
@@ -129,6 +135,9 @@ create or replace function ehg_tasks.release_due(p_target_agent text, p_limit in
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
@@ -173,6 +182,7 @@ declare
   v_has_expired boolean;
   v_has_due boolean;
   v_agent ehg_tasks.agents;
+  v_ids uuid[];
 begin
   if p_limit is null or p_limit < 1 then
     raise exception using errcode = 'TC005', message = 'p_limit must be at least 1';
@@ -229,16 +239,12 @@ begin
     perform ehg_tasks.release_due(v_name, 100);
   end if;
 
-  return query
-  with head as (
-    select m.*
-    from (
-      select r.*
+  if p_contract_id is null then
+    v_ids := array(
+      select r.id
       from ehg_tasks.low_water_marks w
       cross join lateral (
-        select c.id, q.priority, q.created_at,
-               -- What a contract adds to the answer. Few of them never exceed its limit.
-               case when v_limit > 30 then ehg_tasks.claim_size(c) else 0 end as bytes
+        select c.id
         from ehg_tasks.ready q
         join public.agent_task_contracts c on c.id = q.contract_id
         where q.target_agent = v_name and q.priority = w.priority
@@ -250,35 +256,27 @@ begin
         limit v_limit
         for update of c skip locked
       ) as r
-      where w.target_agent = v_name and p_contract_id is null
+      where w.target_agent = v_name
       order by w.priority desc
-      limit v_limit
-    ) as m
-    union all
-    select o.*
-    from (
-      select c.id, q.priority, q.created_at, 0
+      limit v_limit);
+    if v_limit > 30 then
+      v_ids := ehg_tasks.fitting_claims(v_ids);
+    end if;
+  else
+    v_ids := array(
+      select c.id
       from ehg_tasks.ready q
       join public.agent_task_contracts c on c.id = q.contract_id
       where q.contract_id = p_contract_id and q.target_agent = v_name
         and c.status is not distinct from 'pending' and v_limit > 0
-      for update of c skip locked
-    ) as o
-  ),
-  fitting as (
-    select h.id
-    from (
-      select h.id, sum(h.bytes) over w as total, row_number() over w as place
-      from head h
-      window w as (order by h.priority desc, h.created_at, h.id)
-    ) as h
-    where h.total <= 8388608 or h.place = 1
-  ),
-  claimed as (
+      for update of c skip locked);
+  end if;
+
+  return query
+  with claimed as (
     update public.agent_task_contracts c
     set status = 'in_progress', started_at = clock_timestamp(), completed_at = null
-    from fitting f
-    where c.id = f.id
+    where c.id = any (v_ids)
     returning c.*
   ),
   begun as (
@@ -314,6 +312,7 @@ create or replace function ehg_tasks.repeated_claim(p_request_key uuid, p_target
 returns setof ehg_tasks.attempts
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
@@ -341,6 +340,7 @@ create or replace function ehg_tasks.room_to_run(p_target_agent text)
 returns integer
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_max_running integer;
@@ -360,20 +360,29 @@ comment on function ehg_tasks.room_to_run(text) is
   'How many more contracts a registered agent may have in progress. Locks the agent''s row, so that claims at the same time never exceed max_running.';
 revoke all on function ehg_tasks.room_to_run(text) from public, anon, authenticated, service_role;
 
-create or replace function ehg_tasks.claim_size(p_contract public.agent_task_contracts)
-returns integer
-language sql immutable
+create or replace function ehg_tasks.fitting_claims(p_contract_ids uuid[])
+returns uuid[]
+language sql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
-  select octet_length(p_contract.objective) + coalesce(octet_length(p_contract.input_summary), 0)
-    + coalesce(octet_length(p_contract.constraints::text), 0)
-    + coalesce(octet_length(p_contract.output_schema::text), 0)
-    + 40 * coalesce(cardinality(p_contract.input_artifacts), 0)
+  select array_agg(s.id)
+  from (
+    select i.id, i.place,
+           sum(octet_length(c.objective) + coalesce(octet_length(c.input_summary), 0)
+               + coalesce(octet_length(c.constraints::text), 0)
+               + coalesce(octet_length(c.output_schema::text), 0)
+               + 40 * coalesce(cardinality(c.input_artifacts), 0)) over (order by i.place) as total
+    from unnest(p_contract_ids) with ordinality as i (id, place)
+    join public.agent_task_contracts c on c.id = i.id
+  ) as s
+  where s.total <= 8388608 or s.place = 1
 $$;
-comment on function ehg_tasks.claim_size(public.agent_task_contracts) is
-  'About how many bytes a contract adds to the answer of a claim.';
-revoke all on function ehg_tasks.claim_size(public.agent_task_contracts)
-  from public, anon, authenticated, service_role;
+comment on function ehg_tasks.fitting_claims(uuid[]) is
+  'As many of the contracts, from the first, as fit into an answer of 8 MiB.';
+revoke all on function ehg_tasks.fitting_claims(uuid[]) from public, anon, authenticated, service_role;
 
 create or replace function public.claim_task_contract(
   p_target_agent text,
@@ -422,6 +431,7 @@ create or replace function ehg_tasks.renew_task_contract(p_contract_id uuid, p_c
 returns setof public.task_contract_lease
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_contract constant public.agent_task_contracts := ehg_tasks.lock_contract(p_contract_id);

@@ -17,6 +17,7 @@ create or replace function ehg_tasks.hand_back(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
   update ehg_tasks.attempts a
   set ended_at = clock_timestamp(), outcome = p_outcome, error_message = p_error_message, retry_at = p_retry_at
@@ -31,6 +32,7 @@ create or replace function ehg_tasks.ended_attempt(p_contract_id uuid, p_claim_t
 returns ehg_tasks.attempts
 language sql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
   select a from ehg_tasks.attempts a
   where a.contract_id = p_contract_id and a.claim_token = p_claim_token and a.outcome = p_outcome
@@ -86,6 +88,7 @@ create or replace function ehg_tasks.check_unclaimed(p_contract public.agent_tas
 returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_attempts constant bigint := (
@@ -118,6 +121,7 @@ create or replace function ehg_tasks.complete_task_contract(
 returns setof public.task_contract_completion
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_contract constant public.agent_task_contracts := ehg_tasks.lock_contract(p_contract_id);
@@ -172,9 +176,8 @@ begin
   -- After the claim is proven, because these checks cost time while the contract's row is locked.
   perform ehg_tasks.check_size('p_result_summary', octet_length(p_result_summary));
   perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));
-  perform ehg_tasks.check_output(p_output);
-
   if p_output is not null then
+    perform ehg_tasks.check_output(p_output);
     v_artifact_id := gen_random_uuid();
     perform ehg_tasks.store_output(v_artifact_id, v_contract, p_result_summary, p_execution_tokens, p_output);
   end if;
@@ -291,6 +294,7 @@ create or replace function ehg_tasks.complete_task_contracts(p_results jsonb)
 returns setof public.task_contract_bulk_completion
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_done uuid[];
@@ -391,6 +395,7 @@ create or replace function ehg_tasks.fail_task_contract(
 returns setof public.task_contract_failed_attempt
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_contract constant public.agent_task_contracts := ehg_tasks.lock_contract(p_contract_id);

@@ -15,6 +15,9 @@ create or replace function ehg_tasks.task_contract_outcomes(p_contract_ids uuid[
 returns setof public.task_contract_outcome
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   if p_contract_ids is null then
@@ -81,6 +84,7 @@ create or replace function ehg_tasks.task_contract_history(p_contract_id uuid)
 returns setof public.task_contract_attempt
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 begin
   if not exists (select from public.agent_task_contracts c where c.id = p_contract_id) then
@@ -116,6 +120,9 @@ create or replace function ehg_tasks.task_contract_inputs(p_contract_id uuid, p_
 returns setof public.task_contract_input_artifact
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_contract constant public.agent_task_contracts := ehg_tasks.lock_contract(p_contract_id);
