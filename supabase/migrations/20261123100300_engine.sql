@@ -145,11 +145,21 @@ comment on column ehg_tasks.attempts.outcome is
 comment on column ehg_tasks.attempts.retry_at is
   'When the contract can be claimed again after this failed attempt. Null if the failure was final.';
 
--- For each claim's look for expired leases of its agent, and for repeated claims.
+-- For each claim's look for expired leases of its agent, and for repeated claims. A search for the
+-- attempt of one contract asks whether its outcome is null, which is the same: if it asked for
+-- ended_at, the planner could choose one of these indexes, which are full of dead entries, over the
+-- primary key.
 create index if not exists attempts_expiry on ehg_tasks.attempts (target_agent, expires_at)
   where ended_at is null;
 create index if not exists attempts_request_key on ehg_tasks.attempts (request_key)
   where ended_at is null and request_key is not null;
+
+create table if not exists ehg_tasks.lease_marks (
+  target_agent text primary key,
+  expires_at timestamptz not null
+);
+comment on table ehg_tasks.lease_marks is
+  'For each agent, a time before which none of its leases ends. Claims look for expired leases after it.';
 
 create table if not exists ehg_tasks.agents (
   name text primary key,
@@ -171,10 +181,11 @@ alter table ehg_tasks.low_water_marks enable row level security;
 alter table ehg_tasks.held enable row level security;
 alter table ehg_tasks.dependencies enable row level security;
 alter table ehg_tasks.attempts enable row level security;
+alter table ehg_tasks.lease_marks enable row level security;
 alter table ehg_tasks.agents enable row level security;
 revoke all on table
   ehg_tasks.ready, ehg_tasks.low_water_marks, ehg_tasks.held, ehg_tasks.dependencies,
-  ehg_tasks.attempts, ehg_tasks.agents
+  ehg_tasks.attempts, ehg_tasks.lease_marks, ehg_tasks.agents
   from public, anon, authenticated, service_role;
 
 ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,11 @@
 --     mark if the new row stands before it
 --   * now and then a claim takes that lock for itself, without waiting for it, and raises the marks
 --     of its agent. No row can be on its way then, so the first row it sees is the new mark.
+--
+-- A claim also looks for expired leases, and for the same reason starts at a mark, the end of the
+-- agent's first lease. A lease that is granted or renewed ends in the future, so this mark never
+-- has to be lowered. It overlooks a lease only if the transaction that granted it stayed open for
+-- longer than the lease. Clean-up uses no marks and finds that one too.
 
 ---------------------------------------------------------------------------------------------------
 -- Low-water marks
@@ -73,6 +78,17 @@ begin
   then
     return;
   end if;
+
+  insert into ehg_tasks.lease_marks as m (target_agent, expires_at)
+  values (p_target_agent, least(clock_timestamp(), (
+    select a.expires_at
+    from ehg_tasks.attempts a
+    where a.target_agent = p_target_agent and a.ended_at is null and a.expires_at >= coalesce(
+      (select l.expires_at from ehg_tasks.lease_marks l where l.target_agent = p_target_agent), '-infinity')
+    order by a.expires_at
+    limit 1)))
+  on conflict (target_agent) do update set expires_at = excluded.expires_at;
+
   with firsts as materialized (
     select m.priority, f.created_at, f.contract_id
     from ehg_tasks.low_water_marks m
@@ -99,7 +115,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.raise_low_water_marks(text) is
-  'Moves an agent''s marks to the first row of ready, and deletes those of priorities that have none. Does nothing while another transaction adds rows.';
+  'Moves an agent''s marks to the first row of ready and to its first lease, and deletes those of priorities that have no row. Does nothing while another transaction adds rows.';
 revoke all on function ehg_tasks.raise_low_water_marks(text)
   from public, anon, authenticated, service_role;
 
@@ -295,7 +311,7 @@ begin
         execution_tokens = new.execution_tokens
     where a.contract_id = new.id
       and a.attempt = (select max(b.attempt) from ehg_tasks.attempts b where b.contract_id = new.id)
-      and a.ended_at is null;
+      and a.outcome is null;
   end if;
 
   if new.status = 'pending' then
@@ -427,7 +443,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   truncate ehg_tasks.ready, ehg_tasks.low_water_marks, ehg_tasks.held, ehg_tasks.attempts,
-    ehg_tasks.dependencies;
+    ehg_tasks.lease_marks, ehg_tasks.dependencies;
   return null;
 end
 $$;
@@ -482,6 +498,7 @@ begin
   where c.status = 'pending'
     and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)
     and not exists (select from ehg_tasks.held h where h.contract_id = c.id);
+  delete from ehg_tasks.lease_marks;
   delete from ehg_tasks.low_water_marks;
   insert into ehg_tasks.low_water_marks (target_agent, priority, created_at, contract_id)
   select distinct on (r.target_agent, r.priority) r.target_agent, r.priority, r.created_at, r.contract_id

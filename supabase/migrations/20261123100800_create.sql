@@ -1,11 +1,13 @@
 -- Create: hands work from one agent to another.
 --
 -- create_task_contracts takes an array of contracts and creates all or none of them.
--- create_task_contract is the same call for one contract, with a parameter for each field. Both
--- check every contract (check_new_contract), then insert all of them in one statement
--- (insert_contracts). Checking a thousand contracts one by one takes longer than inserting them, so
--- a call of several contracts first asks one question of all: is each plainly valid? Only if not
--- does it check them one by one, to name the one at fault.
+-- create_task_contract is the same call for one contract, with a parameter for each field. Every
+-- contract is checked (check_new_contract), then all are inserted in one statement
+-- (insert_contracts).
+--
+-- Checking takes longer than inserting. So both functions first ask whether there is anything to
+-- check: create_task_contracts whether all of its contracts are plainly valid, create_task_contract
+-- whether its own is, which it then inserts without a detour through JSON.
 --
 -- A contract can wait before it is claimed: until a time (not_before), and for other contracts
 -- (depends_on). It can depend on contracts that exist and on earlier ones of the same call, so there
@@ -71,7 +73,6 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_contract public.agent_task_contracts;
   v_not_before timestamptz;
   v_problem text;
 begin
@@ -99,14 +100,15 @@ begin
     raise exception using errcode = 'TC005', message = v_problem;
   end if;
 
-  -- Without the names, which are checked above and may be surrounded by white space.
-  v_contract := jsonb_populate_record(
-    ehg_tasks.default_contract(), p_item - array['parent_agent', 'target_agent']);
-  if jsonb_typeof(v_contract.output_schema) not in ('object', 'boolean') then
+  if jsonb_typeof(p_item -> 'output_schema') not in ('object', 'boolean', 'null') then
     raise exception using
       errcode = 'TC005', message = 'output_schema must be a JSON Schema: an object or a boolean';
   end if;
-  perform ehg_tasks.check_contract_sizes(v_contract);
+  -- No field of a small contract is over its limit.
+  if octet_length(p_item::text) > 16384 then
+    perform ehg_tasks.check_contract_sizes(jsonb_populate_record(
+      ehg_tasks.default_contract(), p_item - array['parent_agent', 'target_agent']));
+  end if;
 
   perform (p_item ->> 'contract_id')::uuid;
   v_not_before := (p_item ->> 'not_before')::timestamptz;
@@ -126,7 +128,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.check_new_contract(jsonb) is
-  'Raises TC005 or TC006 if a contract may not be created, and 22P02 for a value of the wrong type.';
+  'Raises TC005 or TC006 if a contract may not be created.';
 revoke all on function ehg_tasks.check_new_contract(jsonb) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.in_array(p_number integer, p_count integer)
@@ -158,6 +160,9 @@ begin
   for v_item in select i.value from jsonb_array_elements(p_contracts) as i loop
     v_number := v_number + 1;
     perform ehg_tasks.check_new_contract(v_item);
+    -- Values of the wrong type. The names may be longer than their columns, with white space.
+    perform jsonb_populate_record(
+      ehg_tasks.default_contract(), v_item - array['parent_agent', 'target_agent']);
   end loop;
 exception when others then
   if v_count = 1 then
@@ -196,8 +201,7 @@ begin
     and coalesce(length(i.value ->> 'expected_output_type'), 0) <= 50
     and coalesce(length(i.value ->> 'created_by'), 0) <= 100
     and coalesce(jsonb_typeof(i.value -> 'output_schema'), 'null') in ('object', 'boolean', 'null')
-    -- No field of so small a contract is over its limit.
-    and octet_length(i.value::text) <= 32768
+    and octet_length(i.value::text) <= 16384
     -- Contracts that wait, or read artifacts, are checked one by one.
     and coalesce(i.value -> 'input_artifacts', 'null') in ('[]', 'null')
     and not i.value ?| array['not_before', 'depends_on', 'on_dependency_failure']), false)
@@ -483,6 +487,69 @@ comment on function public.create_task_contracts(jsonb) is
 revoke all on function public.create_task_contracts(jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.create_task_contracts(jsonb) to anon, service_role;
 
+create or replace function ehg_tasks.create_task_contract(
+  p_parent_agent text, p_target_agent text, p_objective text, p_session_id uuid, p_sd_id text,
+  p_input_artifacts uuid[], p_input_summary text, p_constraints jsonb, p_expected_output_type text,
+  p_priority integer, p_max_tokens integer, p_contract_id uuid, p_output_schema jsonb,
+  p_timeout_minutes integer, p_max_retries integer, p_created_by text, p_not_before timestamptz,
+  p_depends_on uuid[], p_on_dependency_failure text)
+returns setof public.created_task_contract
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+declare
+  v_id constant uuid := coalesce(p_contract_id, gen_random_uuid());
+begin
+  if p_parent_agent ~ '^[!-~]([ -~]{0,48}[!-~])?$' and p_target_agent ~ '^[!-~]([ -~]{0,48}[!-~])?$'
+    and p_objective ~ '\S' and octet_length(p_objective) <= 65536
+    and coalesce(octet_length(p_input_summary), 0) <= 65536
+    and coalesce(length(p_sd_id), 0) <= 50 and length(p_expected_output_type) <= 50
+    and coalesce(length(p_created_by), 0) <= 100
+    -- So short that it is neither deeply nested nor holds a long number.
+    and coalesce(pg_column_size(p_constraints), 0) <= 500 and coalesce(octet_length(p_constraints::text), 0) <= 128
+    and p_output_schema is null and p_priority is not null
+    and coalesce(p_max_tokens, 1) >= 1 and coalesce(p_timeout_minutes, 1) between 1 and 10080
+    and coalesce(p_max_retries, 0) between 0 and 100
+    and p_input_artifacts = '{}' and p_depends_on = '{}' and p_not_before is null
+    and p_on_dependency_failure in ('cancel', 'run')
+    and not exists (select from ehg_tasks.agents a where a.name = p_parent_agent and a.token_hash is not null)
+  then
+    insert into public.agent_task_contracts (
+      id, session_id, sd_id, parent_agent, target_agent, objective, constraints, input_artifacts,
+      input_summary, expected_output_type, output_schema, priority, max_tokens, timeout_minutes,
+      max_retries, created_by, created_at)
+    values (
+      v_id, p_session_id, p_sd_id, p_parent_agent, p_target_agent, p_objective, p_constraints, p_input_artifacts,
+      p_input_summary, p_expected_output_type, p_output_schema, p_priority, p_max_tokens, p_timeout_minutes,
+      p_max_retries, p_created_by, clock_timestamp())
+    on conflict (id) do nothing;
+    if found then
+      return next (v_id, format('%s -> %s: %s', p_parent_agent, p_target_agent, left(p_objective, 100)), true
+        )::public.created_task_contract;
+      return;
+    end if;
+  end if;
+  return query select * from ehg_tasks.create_task_contracts(jsonb_build_array(jsonb_build_object(
+    'contract_id', p_contract_id, 'parent_agent', p_parent_agent, 'target_agent', p_target_agent,
+    'objective', p_objective, 'session_id', p_session_id, 'sd_id', p_sd_id,
+    'input_artifacts', p_input_artifacts, 'input_summary', p_input_summary,
+    'constraints', p_constraints, 'expected_output_type', p_expected_output_type,
+    'priority', p_priority, 'max_tokens', p_max_tokens, 'output_schema', p_output_schema,
+    'timeout_minutes', p_timeout_minutes, 'max_retries', p_max_retries, 'created_by', p_created_by,
+    'not_before', p_not_before, 'depends_on', p_depends_on,
+    'on_dependency_failure', p_on_dependency_failure)));
+end
+$$;
+revoke all on function ehg_tasks.create_task_contract(
+  text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,
+  timestamptz, uuid[], text)
+  from public, anon, authenticated, service_role;
+grant execute on function ehg_tasks.create_task_contract(
+  text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,
+  timestamptz, uuid[], text)
+  to anon, service_role;
+
 create or replace function public.create_task_contract(
   p_parent_agent text,
   p_target_agent text,
@@ -507,15 +574,10 @@ returns setof public.created_task_contract
 language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$
-  select * from ehg_tasks.create_task_contracts(jsonb_build_array(jsonb_build_object(
-    'contract_id', p_contract_id, 'parent_agent', p_parent_agent, 'target_agent', p_target_agent,
-    'objective', p_objective, 'session_id', p_session_id, 'sd_id', p_sd_id,
-    'input_artifacts', p_input_artifacts, 'input_summary', p_input_summary,
-    'constraints', p_constraints, 'expected_output_type', p_expected_output_type,
-    'priority', p_priority, 'max_tokens', p_max_tokens, 'output_schema', p_output_schema,
-    'timeout_minutes', p_timeout_minutes, 'max_retries', p_max_retries, 'created_by', p_created_by,
-    'not_before', p_not_before, 'depends_on', p_depends_on,
-    'on_dependency_failure', p_on_dependency_failure)))
+  select * from ehg_tasks.create_task_contract(
+    p_parent_agent, p_target_agent, p_objective, p_session_id, p_sd_id, p_input_artifacts, p_input_summary,
+    p_constraints, p_expected_output_type, p_priority, p_max_tokens, p_contract_id, p_output_schema,
+    p_timeout_minutes, p_max_retries, p_created_by, p_not_before, p_depends_on, p_on_dependency_failure)
 $$;
 comment on function public.create_task_contract(
   text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,

@@ -114,7 +114,7 @@ begin
       select c.id, extract(epoch from ehg_tasks.time_limit(c.timeout_minutes))::bigint / 60 as minutes,
              b.attempt, b.claimed_at + ehg_tasks.time_limit(c.timeout_minutes) <= v_now as is_over
       from public.agent_task_contracts c
-      join ehg_tasks.attempts b on b.contract_id = c.id and b.ended_at is null and b.expires_at <= v_now
+      join ehg_tasks.attempts b on b.contract_id = c.id and b.outcome is null and b.expires_at <= v_now
       where c.id = any (v_ids)
     ) as l
     where a.contract_id = l.id and a.attempt = l.attempt
@@ -198,7 +198,9 @@ begin
   select exists (select from ehg_tasks.agents a where a.name = v_name),
          exists (
            select from ehg_tasks.attempts a
-           where a.target_agent = v_name and a.ended_at is null and a.expires_at <= v_now),
+           where a.target_agent = v_name and a.ended_at is null and a.expires_at <= v_now
+             and a.expires_at >= coalesce(
+               (select l.expires_at from ehg_tasks.lease_marks l where l.target_agent = v_name), '-infinity')),
          exists (
            select from ehg_tasks.held h
            where h.target_agent = v_name and h.waits_for = 0 and h.not_before <= v_now)
@@ -500,7 +502,7 @@ begin
     join public.agent_task_contracts c on c.id = i.contract_id
     where a.contract_id = i.contract_id
       and a.attempt = (select max(b.attempt) from ehg_tasks.attempts b where b.contract_id = i.contract_id)
-      and a.claim_token = i.claim_token and a.ended_at is null
+      and a.claim_token = i.claim_token and a.outcome is null
       and a.claimed_at + ehg_tasks.time_limit(c.timeout_minutes) > v_now
     returning a.claim_token
   )

@@ -40,7 +40,7 @@ begin
       and coalesce(ehg_tasks.past_time(array[c.started_at, c.updated_at, c.created_at]), '-infinity')
           -- Subtracted from the clock, because adding to a time near the maximum would overflow.
           <= v_now - ehg_tasks.time_limit(c.timeout_minutes)
-      and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id and a.ended_at is null)
+      and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id and a.outcome is null)
     limit p_limit
     for update of c skip locked);
   select * into v_unleased
