@@ -229,12 +229,14 @@ as $$
       select format('input_artifacts: there is no artifact %s', left(string_agg(i.id, ', '), 200))
       from jsonb_array_elements_text(coalesce(nullif(p_item -> 'input_artifacts', 'null'), '[]')) as i (id)
       where i.id is not null and not exists (select from public.agent_artifacts a where a.id = i.id::uuid)
+      having count(*) > 0
     ),
     (
       select format('depends_on: there is no earlier task contract %s', left(string_agg(d.id, ', '), 200))
       from jsonb_array_elements_text(coalesce(nullif(p_item -> 'depends_on', 'null'), '[]')) as d (id)
       where d.id::uuid = any (p_itself_and_later)
         or not exists (select from public.agent_task_contracts c where c.id = d.id::uuid)
+      having count(*) > 0
     ))
 $$;
 comment on function ehg_tasks.missing_references(jsonb, uuid[]) is
