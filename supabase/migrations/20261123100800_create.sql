@@ -191,7 +191,7 @@ declare
   v_fields constant text[] := ehg_tasks.new_contract_fields();
 begin
   perform ehg_tasks.check_json('p_contracts', p_contracts);
-  return coalesce(bool_and(
+  return bool_and((
     jsonb_typeof(i.value) = 'object'
     and i.value - v_fields = '{}'
     and i.value ->> 'parent_agent' ~ '^[!-~]([ -~]{0,48}[!-~])?$'
@@ -204,7 +204,7 @@ begin
     and octet_length(i.value::text) <= 16384
     -- Contracts that wait, or read artifacts, are checked one by one.
     and coalesce(i.value -> 'input_artifacts', 'null') in ('[]', 'null')
-    and not i.value ?| array['not_before', 'depends_on', 'on_dependency_failure']), false)
+    and not i.value ?| array['not_before', 'depends_on', 'on_dependency_failure']) is true)
   from jsonb_array_elements(p_contracts) as i;
 exception when sqlstate 'TC006' then
   return false;
