@@ -407,7 +407,9 @@ begin
   end if;
   perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));
 
-  if v_attempt.contract_id is not null then
+  -- A final failure that this token did not record is not its repeat.
+  if v_attempt.retry_at is not null
+    or v_attempt.contract_id is not null and v_contract.completion_idempotency_key = p_claim_token then
     return next (
       v_contract.id, case when v_attempt.retry_at is null then 'failed' else 'pending' end,
       'already recorded', v_retries, v_attempt.retry_at, true)::public.task_contract_failed_attempt;
