@@ -90,27 +90,18 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $$
-declare
-  v_attempts constant bigint := (
-    select count(*) from ehg_tasks.attempts a where a.contract_id = p_contract.id);
 begin
   perform ehg_tasks.check_not_final(p_contract);
-  if v_attempts > 1 then
+  if (select count(*) from ehg_tasks.attempts a where a.contract_id = p_contract.id) > 1 then
     raise exception using
       errcode = 'TC002',
       message = format('task contract %s has been claimed more than once', p_contract.id),
       hint = 'Pass the claim_token of the current attempt.';
   end if;
-  if p_contract.status = 'pending' and v_attempts = 1 then
-    raise exception using
-      errcode = 'TC003',
-      message = format('task contract %s is pending again after an attempt', p_contract.id),
-      hint = 'Claim it first.';
-  end if;
 end
 $$;
 comment on function ehg_tasks.check_unclaimed(public.agent_task_contracts) is
-  'Whether the service role may complete a contract without a token: one that nobody has claimed, or that is in its first attempt. Raises TC002 or TC003.';
+  'Whether the service role may complete a contract without a token: one that was claimed once at most. Raises TC002 or TC003.';
 revoke all on function ehg_tasks.check_unclaimed(public.agent_task_contracts)
   from public, anon, authenticated, service_role;
 
