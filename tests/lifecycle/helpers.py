@@ -66,9 +66,19 @@ def contract(database: Database, contract_id: UUID) -> Row:
 
 
 def leases(database: Database) -> list[Row]:
-    """Read all leases."""
+    """Read the attempts that have not ended: the leases."""
     with database.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute("select * from ehg_tasks.leases order by contract_id").fetchall()
+        return cursor.execute(
+            "select * from ehg_tasks.attempts where ended_at is null order by contract_id"
+        ).fetchall()
+
+
+def attempts(database: Database, contract_id: UUID) -> list[Row]:
+    """Read all attempts of a contract, oldest first."""
+    with database.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            "select * from ehg_tasks.attempts where contract_id = %s order by attempt", [contract_id]
+        ).fetchall()
 
 
 def artifacts(database: Database) -> list[Row]:
@@ -80,14 +90,26 @@ def artifacts(database: Database) -> list[Row]:
 def end_lease(database: Database, contract_id: UUID, seconds_ago: float = 1) -> None:
     """Move the end of a lease into the past."""
     database.execute(
-        "update ehg_tasks.leases set expires_at = clock_timestamp() - make_interval(secs => %s)"
-        " where contract_id = %s",
+        "update ehg_tasks.attempts set expires_at = clock_timestamp() - make_interval(secs => %s)"
+        " where contract_id = %s and ended_at is null",
         [seconds_ago, contract_id],
     )
 
 
-def end_wait(database: Database, contract_id: UUID) -> None:
-    """End the wait that follows a failed attempt."""
+def reach_time_limit(database: Database, contract_id: UUID) -> None:
+    """Move the whole attempt into the past, so that its time limit is reached now."""
     database.execute(
-        "update ehg_tasks.handbacks set not_before = clock_timestamp() where contract_id = %s", [contract_id]
+        "update ehg_tasks.attempts a"
+        " set claimed_at = clock_timestamp() - l.limit, expires_at = least(a.expires_at, clock_timestamp())"
+        " from (select id, ehg_tasks.time_limit(timeout_minutes) as limit"
+        "       from public.agent_task_contracts) as l"
+        " where a.contract_id = %s and a.ended_at is null and l.id = a.contract_id",
+        [contract_id],
+    )
+
+
+def end_wait(database: Database, contract_id: UUID) -> None:
+    """Let the time come before which a held contract cannot be claimed."""
+    database.execute(
+        "update ehg_tasks.held set not_before = clock_timestamp() where contract_id = %s", [contract_id]
     )

@@ -133,7 +133,7 @@ class TestLease:
         with anon.connection.transaction():
             anon.connection.execute("select pg_sleep(0.2)")
             anon.connection.execute("set local role anon")
-            anon.connection.execute("select * from public.claim_task_contract('T')")
+            anon.connection.execute("select * from public.claim_task_contract('T', p_lease_seconds => 60)")
             [started] = anon.connection.execute("select now()").fetchone() or []
         [lease] = leases(database)
         assert lease["claimed_at"] - started >= timedelta(seconds=0.2)
@@ -142,17 +142,18 @@ class TestLease:
             anon("renew_task_contract", **held(lease))
             [started] = anon.connection.execute("select now()").fetchone() or []
         [renewed] = leases(database)
-        assert renewed["expires_at"] - started >= timedelta(minutes=30, seconds=0.2)
+        assert renewed["expires_at"] - started >= timedelta(seconds=60.2)
 
 
 class TestRenew:
-    def test_the_lease_ends_timeout_minutes_from_now(self, anon: Caller, database: Database) -> None:
-        row = claimed(anon, timeout_minutes=5)
-        database.execute("update ehg_tasks.leases set expires_at = clock_timestamp() + interval '1 second'")
+    def test_the_lease_ends_its_length_from_now(self, anon: Caller, database: Database) -> None:
+        create(anon)
+        row = claim(anon, lease_seconds=60)
+        end_lease(database, row["contract_id"], seconds_ago=-1)
         [now] = database.execute("select clock_timestamp()").fetchone() or []
         [renewed] = anon("renew_task_contract", **held(row))
         [lease] = leases(database)
-        assert renewed["lease_expires_at"] >= now + timedelta(minutes=5)
+        assert now + timedelta(seconds=60) <= renewed["lease_expires_at"] < now + timedelta(seconds=90)
         assert renewed == {
             "contract_id": row["contract_id"], "lease_expires_at": lease["expires_at"], "attempt": 1
         }  # fmt: skip
@@ -202,6 +203,40 @@ class TestRequestKey:
         second = claim(anon, request_key=key)
         assert (second["contract_id"], second["attempt"]) == (contract_id, 2)
         assert second["claim_token"] != first["claim_token"]
+
+
+class TestOneContract:
+    """p_contract_id: that very contract, or nothing."""
+
+    def test_it_is_claimed_ahead_of_its_turn(self, anon: Caller) -> None:
+        create(anon, priority=90)
+        contract_id = create(anon, priority=1)
+        assert claim(anon, contract_id=contract_id)["contract_id"] == contract_id
+        assert anon("claim_task_contract", target_agent="T", limit=100, contract_id=contract_id) == []
+
+    def test_a_contract_of_another_agent_or_an_unknown_one_is_not_claimed(
+        self, anon: Caller, database: Database
+    ) -> None:
+        contract_id = create(anon, "OTHER")
+        create(anon)
+        for wanted in (contract_id, uuid4()):
+            assert anon("claim_task_contract", target_agent="T", contract_id=wanted) == []
+        assert leases(database) == []
+
+    def test_a_contract_that_waits_for_its_retry_is_claimed_when_that_is_due(
+        self, anon: Caller, database: Database
+    ) -> None:
+        row = claimed(anon)
+        anon("fail_task_contract", **held(row), error_message="e")
+        wanted = {"target_agent": "T", "contract_id": row["contract_id"]}
+        assert anon("claim_task_contract", **wanted) == []
+        end_wait(database, row["contract_id"])
+        assert anon("claim_task_contract", **wanted)[0]["attempt"] == 2
+
+    def test_a_repeat_with_the_same_request_key_returns_the_same_claim(self, anon: Caller) -> None:
+        contract_id, key = create(anon), uuid4()
+        fields = {"contract_id": contract_id, "request_key": key}
+        assert claim(anon, **fields) == claim(anon, **fields)
 
 
 class TestExpiredLease:

@@ -154,11 +154,42 @@ class TestServiceRole:
         with refused("TC002"):
             complete(service, row, claim_token=UUID(int=1))
 
-    def test_it_cannot_complete_a_pending_contract(self, service: Caller, database: Database) -> None:
+    def test_it_completes_a_contract_that_nobody_has_claimed(
+        self, service: Caller, database: Database
+    ) -> None:
         contract_id = create(service)
-        with refused("TC003"):
-            service("complete_task_contract", contract_id=contract_id)
+        [answer] = service("complete_task_contract", contract_id=contract_id, output={"a": 1})
+        assert (answer["success"], answer["status"]) == (True, "completed")
+        assert contract(database, contract_id)["output_artifact_id"] == answer["output_artifact_id"]
+        assert service("claim_task_contract", target_agent="T") == []
+
+    def test_it_completes_a_contract_that_is_pending_again_after_its_first_attempt(
+        self, anon: Caller, service: Caller
+    ) -> None:
+        row = claimed(anon)
+        anon("fail_task_contract", **held(row), error_message="e")
+        assert complete(service, row, claim_token=None)["status"] == "completed"
+
+    def test_an_agent_cannot_complete_a_contract_that_nobody_has_claimed(
+        self, anon: Caller, database: Database
+    ) -> None:
+        contract_id = create(anon)
+        for token in (None, uuid4()):
+            with refused("TC002"):
+                anon("complete_task_contract", contract_id=contract_id, claim_token=token)
         assert contract(database, contract_id)["status"] == "pending"
+
+    def test_it_cannot_overrule_the_second_holder(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        first = claimed(anon)
+        end_lease(database, first["contract_id"])
+        second = claim(anon)
+        before = contract(database, first["contract_id"]), leases(database)
+        with refused("TC002", "more than once"):
+            complete(service, first, claim_token=None)
+        assert (contract(database, first["contract_id"]), leases(database)) == before
+        assert complete(service, second)["status"] == "completed"
 
     def test_it_completes_a_contract_that_a_direct_write_put_in_progress(self, service: Caller) -> None:
         contract_id = create(service)

@@ -161,7 +161,7 @@ class TestBulk:
             (FIELDS | {"id": str(uuid4())}, "TC005", "unknown field: id"),
             (FIELDS | {"status": "completed"}, "TC005", "unknown field: status"),
             ("text", "TC005", "contract 2 of 2: a contract must be a JSON object"),
-            (FIELDS | {"sd_id": "SD-unknown"}, "23503", "contract 2 of 2"),
+            (FIELDS | {"sd_id": "SD-unknown"}, "23503", "Key (sd_id)=(SD-unknown) is not present"),
             (FIELDS | {"priority": "high"}, "22P02", "contract 2 of 2"),
             (FIELDS | {"contract_id": "1"}, "22P02", "contract 2 of 2"),
             (FIELDS | {"priority": 2**31}, "22003", "contract 2 of 2"),

@@ -106,7 +106,13 @@ class TestFail:
         second = claim(anon)
         answer = fail(anon, second)
         assert fail(anon, second) == answer | REPEATED
-        with refused("TC002"):
+
+    def test_a_failure_that_another_caller_recorded_is_not_a_repeat(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        row = claimed(anon)
+        service("complete_task_contract", contract_id=row["contract_id"], success=False)
+        with refused("TC003", "already failed"):
             fail(anon, row)
 
     def test_a_repeat_of_a_final_failure_gets_the_same_answer(self, anon: Caller) -> None:
@@ -144,7 +150,7 @@ class TestRelease:
         assert (after["status"], after["retry_count"], after["started_at"]) == ("pending", 0, None)
         assert leases(database) == []
         second = claim(anon)
-        assert (second["contract_id"], second["attempt"]) == (row["contract_id"], 1)
+        assert (second["contract_id"], second["attempt"]) == (row["contract_id"], 2)
 
     def test_a_repeat_does_not_affect_the_next_claim(self, anon: Caller, database: Database) -> None:
         row = claimed(anon)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from tests.lifecycle.helpers import (
     contract,
     create,
     end_lease,
+    end_wait,
     held,
     leases,
 )
@@ -29,6 +31,15 @@ def write(database: Database, contract_id: Any, **columns: str) -> None:
     """Set columns of a contract to SQL expressions."""
     values = ", ".join(f"{name} = {value}" for name, value in columns.items())
     database.execute(f"update public.agent_task_contracts set {values} where id = %s".encode(), [contract_id])
+
+
+def waited(database: Database, contract_id: Any, hours: int) -> None:
+    """Move the time since when a contract can be claimed into the past."""
+    database.execute(
+        "update ehg_tasks.ready set claimable_since = clock_timestamp() - make_interval(hours => %s)"
+        " where contract_id = %s",
+        [hours, contract_id],
+    )
 
 
 class TestCleanup:
@@ -60,22 +71,30 @@ class TestCleanup:
 
     def test_a_contract_that_waited_too_long_is_cancelled(self, service: Caller, database: Database) -> None:
         old, young = create(service), create(service)
-        write(database, old, created_at="now() - interval '25 hours'")
+        waited(database, old, 25)
         assert service("cleanup_stale_contracts", max_wait_minutes=26 * 60) == [NOTHING]
         assert service("cleanup_stale_contracts", max_wait_minutes=None) == [NOTHING]
         assert service("cleanup_stale_contracts") == [NOTHING | {"cancelled_count": 1}]
         assert contract(database, old)["status"] == "cancelled"
         assert contract(database, young)["status"] == "pending"
 
-    def test_only_pending_contracts_are_cancelled_for_their_age(
+    def test_the_age_of_a_contract_does_not_matter(
         self, anon: Caller, service: Caller, database: Database
     ) -> None:
-        running, done = claimed(anon)["contract_id"], create(service, "DONE")
-        write(database, running, created_at="now() - interval '25 hours'")
-        write(database, done, created_at="now() - interval '25 hours'", status="'completed'")
+        """What counts is how long it could have been claimed: it may have been delayed, or have waited
+        for another contract."""
+        waiting, running, done = create(service, "OTHER"), claimed(anon)["contract_id"], create(service)
+        write(database, done, status="'completed'")
+        database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
         assert service("cleanup_stale_contracts") == [NOTHING]
-        assert contract(database, running)["status"] == "in_progress"
-        assert contract(database, done)["status"] == "completed"
+        statuses = [contract(database, id)["status"] for id in (waiting, running, done)]
+        assert statuses == ["pending", "in_progress", "completed"]
+
+    def test_a_contract_that_must_wait_is_not_cancelled(self, service: Caller, database: Database) -> None:
+        first = create(service, not_before=datetime.now(UTC) + timedelta(days=300))
+        create(service, depends_on=[first])
+        database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
+        assert service("cleanup_stale_contracts", max_wait_minutes=1) == [NOTHING]
 
     def test_a_contract_in_progress_without_a_lease_expires_by_its_started_at(
         self, service: Caller, database: Database
@@ -104,8 +123,7 @@ class TestCleanup:
         counts = [service("cleanup_stale_contracts", limit=2)[0]["requeued_count"] for _ in range(4)]
         assert counts == [2, 2, 1, 0]
         for _ in range(5):
-            create(service, "OTHER")
-        database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
+            waited(database, create(service, "OTHER"), 25)
         counts = [service("cleanup_stale_contracts", limit=2)[0]["cancelled_count"] for _ in range(4)]
         assert counts == [2, 2, 1, 0]
 
@@ -116,8 +134,12 @@ class TestCleanup:
         anon("fail_task_contract", **held(failed), error_message="e")
         anon("release_task_contract", **held(released))
         end_lease(database, expired["contract_id"])
-        database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
         assert service("cleanup_stale_contracts") == [NOTHING | {"requeued_count": 1}]
+        for row in (failed, released, expired):
+            end_wait(database, row["contract_id"])
+        anon("claim_task_contract", target_agent="T", contract_id=uuid4())  # makes the retry ready
+        database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
+        database.execute("update ehg_tasks.ready set claimable_since = now() - interval '25 hours'")
         assert service("cleanup_stale_contracts") == [NOTHING]
         for row in (failed, released, expired):
             assert contract(database, row["contract_id"])["status"] == "pending"
@@ -128,7 +150,7 @@ class TestCleanup:
         """This way it never waits for a claim or a completion."""
         stale, old = claimed(anon)["contract_id"], create(service, "OTHER")
         end_lease(database, stale)
-        write(database, old, created_at="now() - interval '25 hours'")
+        waited(database, old, 25)
         with psycopg.connect(project.database_url) as other:
             other.execute("select from public.agent_task_contracts for update")
             service.connection.execute("set lock_timeout = '1s'")
@@ -151,9 +173,9 @@ class TestPrune:
         write(database, kept[2], status="'in_progress'", started_at="now() - interval '90 days'")
         for status in ("completed", "failed", "cancelled"):
             write(database, create(service), status=f"'{status}'", completed_at="now() - interval '31 days'")
-        assert service("prune_task_contracts", limit=2) == [{"deleted_count": 2}]
-        assert service("prune_task_contracts") == [{"deleted_count": 1}]
-        assert service("prune_task_contracts") == [{"deleted_count": 0}]
+        assert service("prune_task_contracts", limit=2) == [{"deleted_count": 2, "deleted_artifact_count": 0}]
+        assert service("prune_task_contracts") == [{"deleted_count": 1, "deleted_artifact_count": 0}]
+        assert service("prune_task_contracts") == [{"deleted_count": 0, "deleted_artifact_count": 0}]
         remaining = {row[0] for row in database.execute("select id from public.agent_task_contracts")}
         assert remaining == set(kept)
 
@@ -167,18 +189,27 @@ class TestPrune:
             " values ('P', 'T', 'o', %s, '2001-01-01', '2001-01-01', '2001-01-01')",
             [status],
         )
-        assert service("prune_task_contracts") == [{"deleted_count": 0}]
+        assert service("prune_task_contracts") == [{"deleted_count": 0, "deleted_artifact_count": 0}]
 
     def test_the_artifacts_of_deleted_contracts_stay(
         self, anon: Caller, service: Caller, database: Database
     ) -> None:
         row = claimed(anon)
         anon("complete_task_contract", **held(row), output={})
-        assert service("prune_task_contracts", older_than_days=0) == [{"deleted_count": 1}]
+        assert service("prune_task_contracts", older_than_days=0) == [
+            {"deleted_count": 1, "deleted_artifact_count": 0}
+        ]
         assert len(artifacts(database)) == 1
 
     @pytest.mark.parametrize(
-        "fields", [{"limit": 0}, {"limit": None}, {"older_than_days": -1}, {"older_than_days": None}]
+        "fields",
+        [
+            {"limit": 0},
+            {"limit": None},
+            {"older_than_days": -1},
+            {"older_than_days": None},
+            {"delete_artifacts": None},
+        ],
     )
     def test_invalid_arguments_are_refused(self, service: Caller, fields: dict[str, Any]) -> None:
         with refused("TC005"):

@@ -17,7 +17,10 @@ class TestOutcomes:
             "contract_id",
             "status",
             "retry_count",
+            "waiting",
+            "omitted",
         }
+        assert (outcome["waiting"], outcome["omitted"]) == ("ready", False)
 
     def test_a_completed_contract_has_its_result(self, anon: Caller, database: Database) -> None:
         row = claimed(anon)
@@ -33,6 +36,12 @@ class TestOutcomes:
                 "retry_count": 0,
                 "started_at": after["started_at"],
                 "completed_at": after["completed_at"],
+                "attempt": 1,
+                "progress": None,
+                "waiting": None,
+                "next_attempt_at": None,
+                "waits_for": None,
+                "omitted": False,
                 **result,
             }
         ]
@@ -66,14 +75,27 @@ class TestInputs:
         self, anon: Caller, database: Database
     ) -> None:
         second, first = artifact(database, "two"), artifact(database, "1" * 10_000)
-        gone = artifact(database, "gone")
-        row = claimed(anon, input_artifacts=[first, gone, second])
-        database.execute("delete from public.agent_artifacts where id = %s", [gone])
+        row = claimed(anon, input_artifacts=[first, second, first])
         inputs = anon("task_contract_inputs", **held(row))
-        assert [(i["artifact_id"], i["content_text"]) for i in inputs] == [
-            (first, "1" * 10_000),
-            (second, "two"),
+        assert [(i["artifact_id"], i["content_text"], i["omitted"]) for i in inputs] == [
+            (first, "1" * 10_000, False),
+            (second, "two", False),
         ]
+
+    def test_only_the_artifacts_asked_for_are_returned(self, anon: Caller, database: Database) -> None:
+        first, second, other = (artifact(database, text) for text in ("one", "two", "not an input"))
+        row = claimed(anon, input_artifacts=[first, second])
+        inputs = anon("task_contract_inputs", **held(row), artifact_ids=[second, other])
+        assert [i["artifact_id"] for i in inputs] == [second]
+
+    def test_an_input_that_no_longer_exists_is_an_error(self, anon: Caller, database: Database) -> None:
+        """A worker that does not notice would do its work on nothing and succeed."""
+        first, gone = artifact(database, "one"), artifact(database, "gone")
+        row = claimed(anon, input_artifacts=[first, gone])
+        database.execute("delete from public.agent_artifacts where id = %s", [gone])
+        for fields in ({}, {"artifact_ids": [first]}):
+            with refused("TC001", f"input artifact {gone}"):
+                anon("task_contract_inputs", **held(row), **fields)
 
 
 class TestRead:
