@@ -87,7 +87,7 @@ class TestCleanup:
         write(database, done, status="'completed'")
         database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
         assert service("cleanup_stale_contracts") == [NOTHING]
-        statuses = [contract(database, id)["status"] for id in (waiting, running, done)]
+        statuses = [contract(database, contract_id)["status"] for contract_id in (waiting, running, done)]
         assert statuses == ["pending", "in_progress", "completed"]
 
     def test_a_contract_that_must_wait_is_not_cancelled(self, service: Caller, database: Database) -> None:
