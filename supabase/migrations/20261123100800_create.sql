@@ -306,9 +306,12 @@ set enable_seqscan = off
 as $$
 declare
   v_existing public.agent_task_contracts;
+  v_depends_on constant uuid[] := array(
+    select d.id::uuid
+    from jsonb_array_elements_text(coalesce(nullif(p_item -> 'depends_on', 'null'), '[]')) as d (id));
   v_not_before constant timestamptz := coalesce((p_item ->> 'not_before')::timestamptz, '-infinity');
   v_held_until timestamptz;
-  v_missing uuid[];
+  v_differs boolean;
 begin
   select c.* into v_existing from public.agent_task_contracts c where c.id = p_contract_id;
   if not found then
@@ -317,23 +320,33 @@ begin
       message = p_prefix
         || 'timeout_minutes must be between 1 and 10080, max_tokens at least 1, max_retries between 0 and 100';
   end if;
-  -- A repeat asks for nothing new: with its fields, the existing contract is still the same. A
-  -- dependency that was deleted, and a time that has come, cannot be compared.
-  select array_agg(d.id) into v_missing
-  from (
-    select e.id::uuid as id from jsonb_array_elements_text(coalesce(nullif(p_item -> 'depends_on', 'null'), '[]')) as e (id)
-    except
-    select d.depends_on from ehg_tasks.dependencies d
-    where d.contract_id = p_contract_id and d.on_failure = coalesce(p_item ->> 'on_dependency_failure', 'cancel')
-  ) as d
-  join public.agent_task_contracts c on c.id = d.id;
-  if not exists (select from ehg_tasks.attempts a where a.contract_id = p_contract_id) then
-    select h.not_before into v_held_until from ehg_tasks.held h where h.contract_id = p_contract_id;
+  -- A repeat asks for nothing new: with its fields, the existing contract is still the same.
+  v_differs := jsonb_populate_record(v_existing, p_item - ehg_tasks.waiting_fields()) is distinct from v_existing;
+  -- What was deleted cannot be compared.
+  if p_item ? 'depends_on' then
+    v_differs := v_differs
+      or exists (
+        select from ehg_tasks.dependencies d
+        where d.contract_id = p_contract_id and d.depends_on <> all (v_depends_on))
+      or exists (
+        select from public.agent_task_contracts c
+        where c.id = any (v_depends_on) and not exists (
+          select from ehg_tasks.dependencies d where d.contract_id = p_contract_id and d.depends_on = c.id));
   end if;
-  if jsonb_populate_record(v_existing, p_item - ehg_tasks.waiting_fields()) is distinct from v_existing
-    or v_missing is not null
-    or greatest(v_held_until, v_not_before) > clock_timestamp() and v_held_until is distinct from v_not_before
-  then
+  if p_item ? 'on_dependency_failure' then
+    v_differs := v_differs or exists (
+      select from ehg_tasks.dependencies d
+      where d.contract_id = p_contract_id
+        and d.on_failure <> coalesce(p_item ->> 'on_dependency_failure', 'cancel'));
+  end if;
+  -- The time is known while the contract waits for it.
+  if p_item ? 'not_before' and v_existing.status = 'pending'
+    and not exists (select from ehg_tasks.attempts a where a.contract_id = p_contract_id) then
+    select h.not_before into v_held_until from ehg_tasks.held h where h.contract_id = p_contract_id;
+    v_differs := v_differs
+      or greatest(v_held_until, v_not_before) > clock_timestamp() and v_held_until is distinct from v_not_before;
+  end if;
+  if v_differs then
     raise exception using
       errcode = 'TC004',
       message = p_prefix || format('task contract %s already exists with different content', p_contract_id),
