@@ -218,7 +218,7 @@ revoke all on function ehg_tasks.all_plainly_valid(jsonb) from public, anon, aut
 -- Waiting
 ---------------------------------------------------------------------------------------------------
 
-create or replace function ehg_tasks.missing_references(p_item jsonb, p_itself_and_later uuid[])
+create or replace function ehg_tasks.missing_references(p_item jsonb, p_known uuid[])
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -234,17 +234,15 @@ as $$
     (
       select format('depends_on: there is no earlier task contract %s', left(string_agg(d.id, ', '), 200))
       from jsonb_array_elements_text(coalesce(nullif(p_item -> 'depends_on', 'null'), '[]')) as d (id)
-      where d.id::uuid = any (p_itself_and_later)
-        or not exists (select from public.agent_task_contracts c where c.id = d.id::uuid)
+      where (d.id::uuid = any (p_known)) is not true
       having count(*) > 0
     ))
 $$;
 comment on function ehg_tasks.missing_references(jsonb, uuid[]) is
-  'What a new contract refers to and does not exist; null if nothing is missing.';
+  'What a new contract refers to and does not exist; null if nothing is missing. p_known: the contracts that it may depend on.';
 revoke all on function ehg_tasks.missing_references(jsonb, uuid[]) from public, anon, authenticated, service_role;
 
--- The contracts are new: no other transaction sees them yet. What they depend on is locked, so that
--- it cannot become final unnoticed.
+-- The contracts are new: no other transaction sees them yet. What they depend on is locked.
 create or replace function ehg_tasks.let_wait(p_created jsonb)
 returns void
 language plpgsql
@@ -369,11 +367,12 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_start constant timestamptz := clock_timestamp();
+  v_start timestamptz;
   v_default constant public.agent_task_contracts := ehg_tasks.default_contract();
   v_count constant integer := jsonb_array_length(p_contracts);
   v_waiting constant boolean := jsonb_path_exists(
     p_contracts, '$[*] ? (exists(@.depends_on[*]) || exists(@.not_before ? (@ != null)))');
+  v_known uuid[];
   v_ids uuid[];
   v_created boolean[];
   v_number integer := 0;
@@ -385,15 +384,20 @@ begin
     from (select distinct i.value ->> 'parent_agent' as name from jsonb_array_elements(p_contracts) as i) as p;
   end if;
   if v_waiting then
-    -- What they depend on cannot become final unnoticed.
-    perform from public.agent_task_contracts c
-    where c.id in (
-      select d.id::uuid
-      from jsonb_array_elements(p_contracts) as i,
-           jsonb_array_elements_text(coalesce(nullif(i.value -> 'depends_on', 'null'), '[]')) as d (id))
-    order by c.created_at, c.id
-    for share;
+    -- What they depend on is locked, so that it cannot become final unnoticed. A contract that another
+    -- transaction creates meanwhile is not, and counts as unknown.
+    v_known := array(
+      select c.id
+      from public.agent_task_contracts c
+      where c.id in (
+        select d.id::uuid
+        from jsonb_array_elements(p_contracts) as i,
+             jsonb_array_elements_text(coalesce(nullif(i.value -> 'depends_on', 'null'), '[]')) as d (id))
+      order by c.created_at, c.id
+      for share);
   end if;
+
+  v_start := clock_timestamp();
 
   with items as materialized (
     select i.n, i.value as item, coalesce((i.value ->> 'contract_id')::uuid, gen_random_uuid()) as new_id,
@@ -421,25 +425,26 @@ begin
   from items i
   left join inserted d on d.id = i.new_id and d.created_at = i.new_time;
 
-  if not true = all (v_created) or v_waiting or jsonb_path_exists(p_contracts, '$[*].input_artifacts[*]') then
-    for v_item in select i.value from jsonb_array_elements(p_contracts) as i loop
-      v_number := v_number + 1;
-      if v_created[v_number] then
-        v_problem := ehg_tasks.missing_references(v_item, v_ids[v_number:]);
-        if v_problem is not null then
-          raise exception using
-            errcode = 'TC005', message = ehg_tasks.in_array(v_number, v_count) || v_problem;
-        end if;
-      else
-        perform ehg_tasks.check_repeat(v_ids[v_number], v_item, ehg_tasks.in_array(v_number, v_count));
-      end if;
-    end loop;
-  end if;
   if v_waiting then
     perform ehg_tasks.let_wait((
       select jsonb_agg(jsonb_build_object('id', v_ids[i.n], 'item', i.value))
       from jsonb_array_elements(p_contracts) with ordinality as i (value, n)
       where v_created[i.n]));
+  end if;
+  if not true = all (v_created) or v_waiting or jsonb_path_exists(p_contracts, '$[*].input_artifacts[*]') then
+    for v_item in select i.value from jsonb_array_elements(p_contracts) as i loop
+      v_number := v_number + 1;
+      if v_created[v_number] then
+        v_problem := ehg_tasks.missing_references(v_item, v_known);
+        if v_problem is not null then
+          raise exception using
+            errcode = 'TC005', message = ehg_tasks.in_array(v_number, v_count) || v_problem;
+        end if;
+        v_known := v_known || v_ids[v_number];
+      else
+        perform ehg_tasks.check_repeat(v_ids[v_number], v_item, ehg_tasks.in_array(v_number, v_count));
+      end if;
+    end loop;
   end if;
 
   return query
