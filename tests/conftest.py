@@ -121,10 +121,11 @@ def connection(project: Project) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def database(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """A superuser's connection, after emptying the three public tables."""
+    """A superuser's connection, after emptying the three public tables and the registry of agents."""
     connection.execute("delete from public.agent_task_contracts")
     connection.execute("delete from public.agent_artifacts")
     connection.execute("delete from public.strategic_directives_v2")
+    connection.execute("delete from ehg_tasks.agents")
     return connection
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from tests.access.seed import IN_PROGRESS, NEW, PENDING, TOKEN
+from tests.access.seed import AGENT, IN_PROGRESS, NEW, PENDING, TOKEN
 
 ROLES: Final = ("anon", "authenticated", "service_role")
 Outcomes = tuple[str, str, str]  # in the order of ROLES
@@ -27,24 +27,29 @@ CLOSED: Final[Outcomes] = (NO, NO, NO)
 
 SPECIFIED: Final[Relations] = {
     "public.agent_task_contracts": {
-        "select": (NO, "2 rows", "2 rows"),
-        "select one column": (NO, "2 rows", "2 rows"),
+        "select": (NO, "3 rows", "3 rows"),
+        "select one column": (NO, "3 rows", "3 rows"),
         "insert": ("+1", NO, "+1"),
         "insert returning": (NO, NO, "+1"),
         "update one": (NO, NO, "~1"),
-        "update all": ("21000", NO, "~2"),
+        "update all": ("21000", NO, "~3"),
         "update returning": (NO, NO, "~1"),
         "upsert": (NO, NO, "~1"),
         "upsert ignoring": (NO, NO, "unchanged"),
         "upsert ignoring, no target": ("unchanged", NO, "unchanged"),
         "delete one": (NO, NO, "-1"),
-        "delete all": (NO, NO, "-2"),
+        "delete all": (NO, NO, "-3"),
         "truncate": CLOSED,
     },
     "public.task_contract_stats": {
         "select": (NO, "2 rows", "2 rows"),
         "select one column": (NO, "2 rows", "2 rows"),
         "delete one": ("55000", "55000", "55000"),  # a view with GROUP BY cannot be written to
+    },
+    "public.task_agents": {
+        "select": (NO, "1 rows", "1 rows"),
+        "select one column": (NO, "1 rows", "1 rows"),
+        "delete one": ("55000", "55000", "55000"),  # nor can one of a function's rows
     },
     "public.agent_artifacts": {
         "select": (NO, "1 rows", "1 rows"),
@@ -82,7 +87,7 @@ SPECIFIED: Final[Relations] = {
 HARDENED: Final[Relations] = {
     "public.agent_task_contracts": {
         "insert": (NO, NO, "+1"),
-        "update all": (NO, NO, "~2"),
+        "update all": (NO, NO, "~3"),
         "upsert ignoring, no target": (NO, NO, "unchanged"),
     },
 }
@@ -94,23 +99,29 @@ HARDENED: Final[Relations] = {
 
 RLS_ALONE: Final[Relations] = {
     "public.agent_task_contracts": {
-        "select": ("0 rows", "2 rows", "2 rows"),
-        "select one column": ("0 rows", "2 rows", "2 rows"),
+        "select": ("0 rows", "3 rows", "3 rows"),
+        "select one column": ("0 rows", "3 rows", "3 rows"),
         "insert": ("+1", NO, "+1"),
         "insert returning": (NO, NO, "+1"),
         "update one": ("unchanged", "unchanged", "~1"),
-        "update all": ("~2", "unchanged", "~2"),
+        "update all": ("~3", "unchanged", "~3"),
         "update returning": ("unchanged", "unchanged", "~1"),
         "upsert": (NO, NO, "~1"),
         "upsert ignoring": (NO, NO, "unchanged"),
         "upsert ignoring, no target": ("unchanged", NO, "unchanged"),
         "delete one": ("unchanged", "unchanged", "-1"),
-        "delete all": ("unchanged", "unchanged", "-2"),
-        "truncate": ("-2", "-2", "-2"),
+        "delete all": ("unchanged", "unchanged", "-3"),
+        "truncate": ("-3", "-3", "-3"),
     },
     "public.task_contract_stats": {
         "select": ("0 rows", "2 rows", "2 rows"),
         "select one column": ("0 rows", "2 rows", "2 rows"),
+        "delete one": ("55000", "55000", "55000"),
+    },
+    # The view calls a function of the engine, which anon may not.
+    "public.task_agents": {
+        "select": (NO, "1 rows", "1 rows"),
+        "select one column": (NO, "1 rows", "1 rows"),
         "delete one": ("55000", "55000", "55000"),
     },
     "public.agent_artifacts": {
@@ -131,7 +142,7 @@ RLS_ALONE: Final[Relations] = {
 HARDENED_RLS_ALONE: Final[Relations] = {
     "public.agent_task_contracts": {
         "insert": (NO, NO, "+1"),
-        "update all": ("unchanged", "unchanged", "~2"),
+        "update all": ("unchanged", "unchanged", "~3"),
         "upsert ignoring, no target": (NO, NO, "unchanged"),
     },
 }
@@ -150,14 +161,15 @@ ENGINE_TABLES_RLS_ALONE: Final = {
 # Schema -> who holds USAGE.
 SCHEMAS: Final[dict[str, tuple[str, ...]]] = {
     "public": ("PUBLIC", *ROLES),
-    "ehg_tasks": ("anon", "service_role"),
+    "ehg_tasks": ROLES,
 }
 
 
 class Function(NamedTuple):
     """A function in public; the engine's function of the same name can be called by the same roles.
 
-    No role may call any other function of the engine, or a function in public without a row.
+    No role may call a function in public without a row, or any other function of the engine except
+    `BEHIND_VIEWS`.
     """
 
     callers: tuple[str, ...]
@@ -182,23 +194,40 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "create_task_contracts": Function(AGENTS, {"contracts": [_CONTRACT]}),
     "claim_task_contract": Function(AGENTS, {"target_agent": "T"}),
     "renew_task_contract": Function(AGENTS, _CLAIM),
+    "renew_task_contracts": Function(AGENTS, {"claims": [_CLAIM]}),
     "complete_task_contract": Function(AGENTS, _CLAIM),
+    "complete_task_contracts": Function(AGENTS, {"results": [_CLAIM]}),
     "fn_complete_task_contract_idempotent": Function(AGENTS, _CLAIM | {"idempotency_key": NEW}),
     "fail_task_contract": Function(AGENTS, _CLAIM | {"error_message": "e"}),
     "release_task_contract": Function(AGENTS, _CLAIM),
     "cancel_task_contract": Function(AGENTS, {"contract_id": PENDING}),
+    "requeue_task_contract": Function(BACKEND, {"contract_id": PENDING}),
     "task_contract_outcomes": Function(AGENTS, {"contract_ids": [PENDING]}),
+    "task_contract_history": Function(ROLES, {"contract_id": IN_PROGRESS}),
     "task_contract_inputs": Function(AGENTS, _CLAIM),
     "read_task_contract": Function(ROLES, {"contract_id": PENDING}, refused=("anon",)),
+    "register_task_agent": Function(BACKEND, {"name": "NEW"}),
+    "rotate_task_agent": Function(BACKEND, {"name": AGENT}),
+    "pause_task_agent": Function(BACKEND, {"name": AGENT}),
+    "resume_task_agent": Function(BACKEND, {"name": AGENT}),
+    "remove_task_agent": Function(BACKEND, {"name": AGENT}),
     "cleanup_stale_contracts": Function(BACKEND, {}),
     "prune_task_contracts": Function(BACKEND, {}),
     "describe_task_contracts": Function(BACKEND, {}),
 }
 
+# The functions of the engine that the views call with their reader's rights, and who may call them.
+BEHIND_VIEWS: Final[dict[str, tuple[str, ...]]] = {
+    "queue_figures": ("authenticated", "service_role"),
+    "registered_agents": ("authenticated", "service_role"),
+}
+
 
 def engine_callers(function: str) -> tuple[str, ...]:
     """Roles that hold EXECUTE on a function in schema ehg_tasks."""
-    return FUNCTIONS[function].callers if function in FUNCTIONS else ()
+    if function in FUNCTIONS:
+        return FUNCTIONS[function].callers
+    return BEHIND_VIEWS.get(function, ())
 
 
 # --- credentials, over HTTP ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from psycopg import Connection
 from supabase import Client
 
 from tests.access.matrix import FUNCTIONS
-from tests.access.seed import SAMPLES, SEED
+from tests.access.seed import SAMPLES, SEED, VIEWS
 
 
 def statement(relation: str, operation: str) -> str:
@@ -92,7 +92,7 @@ def _literal(value: Any) -> str:
     return repr(value)
 
 
-Snapshot = dict[str, dict[str, str]]  # table -> key -> row
+Snapshot = dict[str, dict[str, str]]  # table -> key (of an engine table: the row) -> row
 
 
 @functools.cache
@@ -109,10 +109,10 @@ def engine_tables(connection: Connection[Any]) -> dict[str, str]:
 
 def snapshot(connection: Connection[Any]) -> Snapshot:
     """Every row of every table, as the superuser sees it."""
-    keys = {name: sample.key for name, sample in SAMPLES.items() if name != "public.task_contract_stats"}
-    keys |= engine_tables(connection)
+    keys = {name: f"t.{sample.key}" for name, sample in SAMPLES.items() if name not in VIEWS}
+    keys |= dict.fromkeys(engine_tables(connection), "t")
     return {
-        table: dict(connection.execute(f"select t.{key}::text, t::text from {table} t".encode()).fetchall())
+        table: dict(connection.execute(f"select {key}::text, t::text from {table} t".encode()).fetchall())
         for table, key in keys.items()
     }
 

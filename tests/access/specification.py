@@ -71,12 +71,6 @@ INDEXES = {
     "idx_task_contracts_status": f"CREATE INDEX idx_task_contracts_status {_ON} (status)",
     "idx_task_contracts_target": f"CREATE INDEX idx_task_contracts_target {_ON} (target_agent, status)",
 }
-ADDED_INDEXES = {
-    "idx_task_contracts_claim_order": (
-        f"CREATE INDEX idx_task_contracts_claim_order {_ON} "
-        "(target_agent, priority DESC, created_at, id) WHERE ((status)::text = 'pending'::text)"
-    ),
-}
 
 # name, command, roles, using, with check
 POLICIES = {
@@ -92,6 +86,7 @@ TRIGGERS = {
         "FOR EACH ROW EXECUTE FUNCTION public.update_task_contracts_timestamp()"
     ),
 }
+# The guards on direct writes by anon, and the triggers that keep the engine's tables in step.
 ADDED_TRIGGERS = {
     "trg_task_contracts_anon_rows": (
         "CREATE TRIGGER trg_task_contracts_anon_rows BEFORE UPDATE ON public.agent_task_contracts "
@@ -106,6 +101,36 @@ ADDED_TRIGGERS = {
         "CREATE TRIGGER trg_task_contracts_anon_sizes BEFORE INSERT OR UPDATE ON "
         "public.agent_task_contracts FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) "
         "EXECUTE FUNCTION ehg_tasks.guard_anon_sizes()"
+    ),
+    "trg_task_contracts_follow_insert": (
+        "CREATE TRIGGER trg_task_contracts_follow_insert AFTER INSERT ON public.agent_task_contracts "
+        "REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION ehg_tasks.follow_insert()"
+    ),
+    "trg_task_contracts_follow_status": (
+        "CREATE TRIGGER trg_task_contracts_follow_status AFTER UPDATE OF status ON "
+        "public.agent_task_contracts FOR EACH ROW "
+        "WHEN (((old.status)::text IS DISTINCT FROM (new.status)::text)) "
+        "EXECUTE FUNCTION ehg_tasks.follow_status()"
+    ),
+    "trg_task_contracts_follow_order": (
+        "CREATE TRIGGER trg_task_contracts_follow_order AFTER UPDATE OF target_agent, priority, created_at "
+        "ON public.agent_task_contracts FOR EACH ROW WHEN ((((old.status)::text = 'pending'::text) "
+        "AND ((new.status)::text = 'pending'::text) AND ((((old.target_agent)::text IS DISTINCT FROM "
+        "(new.target_agent)::text) OR (old.priority IS DISTINCT FROM new.priority)) "
+        "OR (old.created_at IS DISTINCT FROM new.created_at)))) "
+        "EXECUTE FUNCTION ehg_tasks.follow_order()"
+    ),
+    "trg_task_contracts_follow_id": (
+        "CREATE TRIGGER trg_task_contracts_follow_id AFTER UPDATE OF id ON public.agent_task_contracts "
+        "FOR EACH ROW WHEN ((old.id IS DISTINCT FROM new.id)) EXECUTE FUNCTION ehg_tasks.follow_id()"
+    ),
+    "trg_task_contracts_follow_delete": (
+        "CREATE TRIGGER trg_task_contracts_follow_delete AFTER DELETE ON public.agent_task_contracts "
+        "REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION ehg_tasks.follow_delete()"
+    ),
+    "trg_task_contracts_follow_truncate": (
+        "CREATE TRIGGER trg_task_contracts_follow_truncate AFTER TRUNCATE ON public.agent_task_contracts "
+        "FOR EACH STATEMENT EXECUTE FUNCTION ehg_tasks.follow_truncate()"
     ),
 }
 

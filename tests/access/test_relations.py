@@ -81,5 +81,5 @@ def test_no_policy_gives_access_to_the_engines_tables(seeded: Connection[Any], r
 def test_no_schema_but_public_is_exposed(project: Project, schema: str) -> None:
     for key in (project.publishable_key, project.secret_key):
         with pytest.raises(APIError) as raised:
-            project.api(key).schema(schema).table("leases").select("*").execute()
+            project.api(key).schema(schema).table("attempts").select("*").execute()
         assert raised.value.code == "PGRST106"

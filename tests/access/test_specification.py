@@ -55,7 +55,7 @@ def test_the_indexes_are_as_specified(database: Connection[Any]) -> None:
         "select indexname, indexdef from pg_indexes"
         " where schemaname = 'public' and tablename = 'agent_task_contracts'",
     )
-    assert dict(live) == spec.INDEXES | spec.ADDED_INDEXES
+    assert dict(live) == spec.INDEXES
 
 
 def test_the_policies_are_as_specified(database: Connection[Any]) -> None:
