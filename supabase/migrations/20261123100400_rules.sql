@@ -107,8 +107,8 @@ begin
   if coalesce(v_name, '') = '' then
     raise exception using errcode = 'TC005', message = format('%s must not be empty', p_what);
   end if;
-  -- Control characters, spaces other than U+0020, and zero-width, directional and soft-hyphen marks.
-  if v_name ~ '[\u0001-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff]' then
+  -- Control characters, spaces other than U+0020, and what Unicode lets programs ignore.
+  if v_name ~ '[\u0001-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]' then
     raise exception using
       errcode = 'TC005',
       message = format('%s holds an invisible character', p_what),
