@@ -47,6 +47,24 @@ begin
       message = 'a contract that an agent inserts must be pending, without a result, and not dated in the future',
       hint = 'Leave out status, retry_count, the result and the times, or call create_task_contract.';
   end if;
+  return new;
+end
+$$;
+comment on function ehg_tasks.guard_anon_start() is
+  'Trigger function: refuses an insert by an agent that does not start at the beginning of the lifecycle.';
+revoke all on function ehg_tasks.guard_anon_start() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_anon_start
+  before insert on public.agent_task_contracts
+  for each row when (current_user = 'anon')
+  execute function ehg_tasks.guard_anon_start();
+
+create or replace function ehg_tasks.guard_anon_names()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
   if new.parent_agent <> ehg_tasks.agent_name('parent_agent', new.parent_agent)
     or new.target_agent <> ehg_tasks.agent_name('target_agent', new.target_agent) then
     raise exception using
@@ -58,14 +76,14 @@ begin
   return new;
 end
 $$;
-comment on function ehg_tasks.guard_anon_start() is
-  'Trigger function: refuses an insert by an agent that does not start at the beginning of the lifecycle, or is in the name of a registered agent without its token.';
-revoke all on function ehg_tasks.guard_anon_start() from public, anon, authenticated, service_role;
+comment on function ehg_tasks.guard_anon_names() is
+  'Trigger function: applies the functions'' rules for names to direct writes by agents, and refuses one in the name of a registered agent without its token.';
+revoke all on function ehg_tasks.guard_anon_names() from public, anon, authenticated, service_role;
 
-create or replace trigger trg_task_contracts_anon_start
-  before insert on public.agent_task_contracts
+create or replace trigger trg_task_contracts_anon_names
+  before insert or update of parent_agent, target_agent on public.agent_task_contracts
   for each row when (current_user = 'anon')
-  execute function ehg_tasks.guard_anon_start();
+  execute function ehg_tasks.guard_anon_names();
 
 -- Under the specified policy, an update by anon without a filter changes every row, and anon cannot
 -- filter. So the statement is refused before it writes the first one.
