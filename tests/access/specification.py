@@ -97,6 +97,11 @@ ADDED_TRIGGERS = {
         "CREATE TRIGGER trg_task_contracts_anon_start BEFORE INSERT ON public.agent_task_contracts "
         "FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) EXECUTE FUNCTION ehg_tasks.guard_anon_start()"
     ),
+    "trg_task_contracts_anon_names": (
+        "CREATE TRIGGER trg_task_contracts_anon_names BEFORE INSERT OR UPDATE OF parent_agent, target_agent "
+        "ON public.agent_task_contracts FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) "
+        "EXECUTE FUNCTION ehg_tasks.guard_anon_names()"
+    ),
     "trg_task_contracts_anon_sizes": (
         "CREATE TRIGGER trg_task_contracts_anon_sizes BEFORE INSERT OR UPDATE ON "
         "public.agent_task_contracts FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) "
