@@ -55,17 +55,17 @@ def text() -> str:
         *relations(
             "As shipped",
             "`+1` adds a row, `~1` changes one, `-1` removes one. The database holds three contracts, one"
-            " artifact, one directive and one registered agent. `one` filters on the key, `all` has no filter. None of the three"
-            " roles can use the tables in schema `ehg_tasks`.",
+            " artifact, one directive and one registered agent. `one` filters on the key, `all` has no"
+            " filter. None of the three roles can use the tables in schema `ehg_tasks`.",
             matrix.SPECIFIED,
         ),
         *relations(
             "Differences in the hardened profile", "With `supabase/optional/hardened.sql`.", matrix.HARDENED
         ),
         "## Functions\n\nIn both profiles. Some functions also require a claim token or a contract id."
-        " In schema `ehg_tasks`, the function of the same name can be called by the same roles. Of the others,"
-        f" those that the views call ({behind_views}) can be called by authenticated and service_role, and"
-        " none by any of the three.\n",
+        " In schema `ehg_tasks`, the function of the same name can be called by the same roles. Authenticated"
+        f" and service_role can also call what the views call there: {behind_views}. No other function there"
+        " can be called by any of the three.\n",
         *table(functions),
         "",
         *relations(

@@ -29,7 +29,8 @@ insert into ehg_tasks.attempts (contract_id, attempt, target_agent, claim_token,
 values ('{IN_PROGRESS}', 1, 'T', '{TOKEN}', now(), now() + interval '30 minutes');
 insert into ehg_tasks.agents (name, token_hash) values ('{AGENT}', sha256('secret'));
 select public.create_task_contract(
-  'P', 'T', 'o', p_contract_id => '{WAITING}', p_depends_on => '{{{PENDING}}}', p_on_dependency_failure => 'run');
+  'P', 'T', 'o',
+  p_contract_id => '{WAITING}', p_depends_on => '{{{PENDING}}}', p_on_dependency_failure => 'run');
 """
 
 

@@ -163,7 +163,8 @@ def test_a_name_is_required(anon: Caller, database: Database) -> None:
 @pytest.mark.parametrize("name", ["Té", "Ana Müller", "設計", "a", "x" * 50, "🛠"])
 def test_a_visible_name_is_accepted(anon: Caller, database: Database, name: str) -> None:
     anon.run(
-        "insert into public.agent_task_contracts (parent_agent, target_agent, objective) values (%s, %s, 'o')",
+        "insert into public.agent_task_contracts (parent_agent, target_agent, objective)"
+        " values (%s, %s, 'o')",
         [name, name],
     )
     assert database.execute("select target_agent from ehg_tasks.ready").fetchall() == [(name,)]
