@@ -20,11 +20,13 @@ delete from public.agent_task_contracts;
 delete from public.agent_artifacts;
 delete from public.strategic_directives_v2;
 delete from ehg_tasks.agents;
+delete from ehg_tasks.lease_marks;
 insert into public.strategic_directives_v2 (id) values ('SD-1');
 insert into public.agent_artifacts (id, type, summary) values ('{ARTIFACT}', 'context', 's');
 insert into public.agent_task_contracts (id, parent_agent, target_agent, objective, sd_id, status, started_at)
 values ('{PENDING}', 'P', 'T', 'o', 'SD-1', 'pending', null),
        ('{IN_PROGRESS}', 'P', 'T', 'o', null, 'in_progress', now());
+insert into ehg_tasks.lease_marks (target_agent, expires_at) values ('T', now());
 insert into ehg_tasks.attempts (contract_id, attempt, target_agent, claim_token, claimed_at, expires_at)
 values ('{IN_PROGRESS}', 1, 'T', '{TOKEN}', now(), now() + interval '30 minutes');
 insert into ehg_tasks.agents (name, token_hash) values ('{AGENT}', sha256('secret'));
