@@ -38,8 +38,12 @@ mutants-quick: $(VENV)/.installed ## Run a sample of the mutants.
 prove: $(VENV)/.installed ## Test the lifecycle against its model with many more examples.
 	$(BIN)/python -m pytest tests/lifecycle/test_state_machine.py --hypothesis-profile=long
 
-bench: $(VENV)/.installed ## Measure claims, as ratios.
-	$(BIN)/python bench/claims.py
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench ## Compare the SQL functions with other queues, and write docs/benchmarks.md.
+	$(BIN)/python -m bench $(or $(ARGS),--report docs/benchmarks.md)
 
 generated: $(VENV)/.installed ## Write the generated files: sync clients, expected.json, docs/access-rules.md.
 	$(BIN)/python -m tools.generate
