@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from bench.contestants import FINISH_MANY, Contestant, Work, contestants
 from bench.databases import Databases, say
 from bench.pgbench import Limit, Run, run
-from bench.server import Server
+from bench.server import BenchError, Server
 
 REFILL = 50  # single pieces of work after which a client puts as many back
 BATCHES = 20  # batches after which it does
+TRIAL = 10
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Lab:
         self.load = os.getloadavg()[0]
         self.databases = Databases(server)
         self.contestants = contestants()
+        self._checked: set[Work] = set()
         self.ours, self.peers = self.contestants[0], self.contestants[1:]
 
     def rounds(self, scenario: str) -> Iterator[int]:
@@ -86,8 +88,21 @@ class Lab:
         every = REFILL if work.size == 1 else BATCHES
         steps = [f"{work.fetch} \\gset", work.finish]
         script = _with_refill(contestant, steps, every)
+        self._check(contestant, database, work, script)
         result = self._run(contestant, database, script, work.size * every, clients, skip=every)
         return Pace(clients * work.size / result.seconds, fetch=result.commands[script.index(steps[0])])
+
+    def _check(self, contestant: Contestant, database: str, work: Work, script: Sequence[str]) -> None:
+        """Before work is first measured, check that it finishes what it takes."""
+        if work in self._checked:
+            return
+        with self.databases.connect(database) as connection:
+            [(before,)] = connection.execute(contestant.finished.encode()).fetchall()
+            self._run(contestant, database, script, work.size, 1, Limit(transactions=TRIAL))
+            [(after,)] = connection.execute(contestant.finished.encode()).fetchall()
+        if after - before != TRIAL * work.size:
+            raise BenchError(f"{contestant.name} took {TRIAL * work.size} and finished {after - before}")
+        self._checked.add(work)
 
     def finish(self, contestant: Contestant, database: str, count: int) -> None:
         """Finish this much work, as fast as can be, and put as much back."""

@@ -47,7 +47,8 @@ class Contestant:
             one row become variables of pgbench too; they start with bench_, so that `fetch` keeps them.
         create_many: inserts them in one call.
         single: takes and finishes one.
-        batch: the same for BATCH at once, if the queue can.
+        finished: counts what is finished.
+        batch: takes and finishes BATCH at once, if the queue can.
         finish_many: for a queue without batches, a script that takes and finishes FINISH_MANY at once, by any
             means that leaves the tables as its functions leave them.
         user: the role that logs in.
@@ -64,6 +65,7 @@ class Contestant:
     payload: str
     create_many: str
     single: Work
+    finished: str
     batch: Work | None = None
     finish_many: Sequence[str] = ()
     user: str = "postgres"

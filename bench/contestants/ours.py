@@ -65,6 +65,7 @@ CONTESTANT = Contestant(
         "select * from public.complete_task_contract("
         "p_contract_id => :contract_id::uuid, p_claim_token => :claim_token::uuid)",
     ),
+    finished="select count(*) from public.agent_task_contracts where status = 'completed'",
     batch=Work(
         "select jsonb_agg(jsonb_build_object('contract_id', contract_id, 'claim_token', claim_token))"
         f" as results from public.claim_task_contract('T', {BATCH})",

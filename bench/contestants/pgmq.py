@@ -33,6 +33,7 @@ CONTESTANT = Contestant(
     ),
     create_many="select count(*) from pgmq.send_batch('bench', :bench_work::jsonb[])",
     single=Work("select * from pgmq.read('bench', 30, 1)", "select pgmq.archive('bench', :msg_id::bigint)"),
+    finished="select count(*) from pgmq.a_bench",
     batch=Work(
         f"select array_agg(msg_id) as ids from pgmq.read('bench', 30, {BATCH})",
         "select count(*) from pgmq.archive('bench', :ids::bigint[])",

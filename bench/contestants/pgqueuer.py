@@ -87,6 +87,7 @@ CONTESTANT = Contestant(
         *(f":bench_{name}" for name in ("priorities", "names", "payloads", "waits", "keys", "headers"))
     ),
     single=Work(_dequeue(1, ROWS), _log(1, "array[:id]")),
+    finished="select count(*) from pgqueuer_log where status = 'successful'",
     batch=Work(_dequeue(BATCH, IDS), _log(BATCH, ":ids"), BATCH),
     variables={"bench_entrypoints": "{bench}", "bench_timeout": "30 seconds"},
 )
