@@ -114,7 +114,7 @@ create table if not exists ehg_tasks.attempts (
   contract_id uuid not null,
   attempt integer not null,
   target_agent text not null,
-  claim_token uuid not null default gen_random_uuid(),
+  claim_token uuid not null,
   request_key uuid,
   agent_id uuid,
   claimed_at timestamptz not null,
@@ -122,13 +122,11 @@ create table if not exists ehg_tasks.attempts (
   expires_at timestamptz not null,
   progress jsonb,
   ended_at timestamptz,
-  outcome text check (outcome in (
-    'completed', 'failed', 'released', 'expired', 'timed_out', 'cancelled', 'interrupted')),
+  outcome text,
   error_message text,
   execution_tokens integer,
   retry_at timestamptz,
-  primary key (contract_id, attempt),
-  check ((ended_at is null) = (outcome is null))
+  primary key (contract_id, attempt)
 );
 comment on table ehg_tasks.attempts is
   'One row per attempt. Without an end, it is the lease on a contract in progress; with one, it is history.';
@@ -141,7 +139,7 @@ comment on column ehg_tasks.attempts.lease_seconds is
 comment on column ehg_tasks.attempts.progress is
   'What the worker last reported: a small JSON object, such as message, percent and tokens.';
 comment on column ehg_tasks.attempts.outcome is
-  'How the attempt ended. interrupted: another client changed the contract''s status directly.';
+  'How the attempt ended: completed, failed, released, expired, timed_out, cancelled or interrupted (another client changed the contract''s status directly). Null until then, like ended_at.';
 comment on column ehg_tasks.attempts.retry_at is
   'When the contract can be claimed again after this failed attempt. Null if the failure was final.';
 

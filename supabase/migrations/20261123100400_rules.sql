@@ -102,8 +102,12 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_name constant text := ehg_tasks.queue_name(p_name);
+  v_name text;
 begin
+  if p_name ~ '^[!-~]([ -~]{0,48}[!-~])?$' then  -- printable ASCII, the usual case
+    return p_name;
+  end if;
+  v_name := ehg_tasks.queue_name(p_name);
   if coalesce(v_name, '') = '' then
     raise exception using errcode = 'TC005', message = format('%s must not be empty', p_what);
   end if;

@@ -297,6 +297,9 @@ as $$
 declare
   v_waits_for integer;
 begin
+  if old.status is not distinct from new.status then
+    return null;
+  end if;
   if old.status = 'pending' then
     delete from ehg_tasks.ready r where r.contract_id = new.id;
     if not found then
@@ -339,10 +342,11 @@ comment on function ehg_tasks.follow_status() is
   'Trigger function: follows a change of status in ready, held, attempts and dependencies.';
 revoke all on function ehg_tasks.follow_status() from public, anon, authenticated, service_role;
 
+-- Without a condition, which PostgreSQL would parse anew for each statement. Nearly every statement
+-- that sets the status changes it.
 create or replace trigger trg_task_contracts_follow_status
   after update of status on public.agent_task_contracts
-  for each row when (old.status is distinct from new.status)
-  execute function ehg_tasks.follow_status();
+  for each row execute function ehg_tasks.follow_status();
 
 create or replace function ehg_tasks.follow_order()
 returns trigger

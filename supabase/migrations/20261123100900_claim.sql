@@ -281,22 +281,23 @@ begin
     where c.id = any (v_ids)
     returning c.*
   ),
-  begun as (
-    insert into ehg_tasks.attempts as a (
-      contract_id, attempt, target_agent, request_key, agent_id, claimed_at, lease_seconds, expires_at)
-    select c.id,
-           coalesce((select max(b.attempt) from ehg_tasks.attempts b where b.contract_id = c.id), 0) + 1,
-           v_name, p_request_key, p_agent_id, c.started_at, p_lease_seconds,
-           ehg_tasks.lease_end(c.started_at, c.started_at, p_lease_seconds, c.timeout_minutes)
+  begun as materialized (
+    select c.*, gen_random_uuid() as claim_token,
+           coalesce((select max(a.attempt) from ehg_tasks.attempts a where a.contract_id = c.id), 0) + 1 as attempt,
+           ehg_tasks.lease_end(c.started_at, c.started_at, p_lease_seconds, c.timeout_minutes) as expires_at
     from claimed c
-    returning a.contract_id, a.claim_token, a.attempt, a.expires_at
+  ),
+  recorded as (
+    insert into ehg_tasks.attempts (
+      contract_id, attempt, target_agent, claim_token, request_key, agent_id, claimed_at, lease_seconds, expires_at)
+    select b.id, b.attempt, v_name, b.claim_token, p_request_key, p_agent_id, b.started_at, p_lease_seconds, b.expires_at
+    from begun b
   )
   select c.id, c.objective, c.input_summary, c.input_artifacts, c.constraints, c.max_tokens,
-         c.timeout_minutes, b.claim_token, b.attempt, b.expires_at, c.parent_agent::text,
+         c.timeout_minutes, c.claim_token, c.attempt, c.expires_at, c.parent_agent::text,
          c.target_agent::text, c.session_id, c.sd_id::text, c.expected_output_type::text,
          c.output_schema, c.priority, c.max_retries, c.created_at
-  from claimed c
-  join begun b on b.contract_id = c.id
+  from begun c
   order by c.priority desc, c.created_at, c.id;
 
   -- About once in 128 contracts.
