@@ -37,6 +37,11 @@ if TYPE_CHECKING:
         UnexpectedAnswer,
     )
     from ehg_tasks.models import (
+        AgentChange,
+        AgentToken,
+        Attempt,
+        AttemptOutcome,
+        BulkCompletion,
         Claim,
         ClaimHandle,
         CleanupReport,
@@ -51,10 +56,15 @@ if TYPE_CHECKING:
         Lease,
         Outcome,
         PruneReport,
+        RegisteredAgent,
+        Renewal,
+        RenewalState,
         StatusChange,
         TaskContract,
+        WaitReason,
     )
     from ehg_tasks.new_contract import NewContract, NewContractFields
+    from ehg_tasks.new_result import NewResult
     from ehg_tasks.settings import Connection, Settings
     from ehg_tasks.worker.tasks import AsyncTask, FinalFailure, Result, Task
     from ehg_tasks.worker.worker import Worker, WorkerCounters
@@ -63,14 +73,19 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AccessDenied",
+    "AgentChange",
     "AgentTasks",
+    "AgentToken",
     "AsyncAgentTasks",
     "AsyncBackendTasks",
     "AsyncDashboardTasks",
     "AsyncTask",
+    "Attempt",
+    "AttemptOutcome",
     "AuthenticationFailed",
     "BackendTasks",
     "BadArgument",
+    "BulkCompletion",
     "Claim",
     "ClaimHandle",
     "ClaimLost",
@@ -95,8 +110,12 @@ __all__ = [
     "MigrationsMissing",
     "NewContract",
     "NewContractFields",
+    "NewResult",
     "Outcome",
     "PruneReport",
+    "RegisteredAgent",
+    "Renewal",
+    "RenewalState",
     "Result",
     "ServerBusy",
     "Settings",
@@ -109,6 +128,7 @@ __all__ = [
     "TemporaryError",
     "TooLarge",
     "UnexpectedAnswer",
+    "WaitReason",
     "Worker",
     "WorkerCounters",
     "__version__",
@@ -116,7 +136,7 @@ __all__ = [
 
 # Imported when a name is first used: supabase-py takes a second to import, and `--help`, the version or
 # an exception class does not need it.
-_MODULES = ("errors", "settings", "new_contract", "models", "_sync", "_async", "worker")
+_MODULES = ("errors", "settings", "new_contract", "new_result", "models", "_sync", "_async", "worker")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,18 +8,22 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from ehg_tasks.errors import ContractNotFound, UnexpectedAnswer, one_line
+from ehg_tasks.models import InputArtifact, Outcome
 
 Model = TypeVar("Model", bound=BaseModel)
+Omittable = TypeVar("Omittable", Outcome, InputArtifact)
 
 
-def rows(model: type[Model], data: Any) -> list[Model]:
-    """Read any number of rows.
+def rows(model: type[Model], data: Any, count: int | None = None) -> list[Model]:
+    """Read any number of rows, or `count` of them.
 
     Raises:
-        UnexpectedAnswer: `data` is not a list of rows of this model.
+        UnexpectedAnswer: `data` is not a list of rows of this model, or has another number of them.
     """
     if not isinstance(data, list):
         raise UnexpectedAnswer("the answer is not a list of rows")
+    if count is not None and len(data) != count:
+        raise UnexpectedAnswer(f"the answer has {len(data)} rows instead of {count}")
     try:
         return [model.model_validate(row) for row in data]
     except ValidationError as error:
@@ -33,10 +37,7 @@ def row(model: type[Model], data: Any) -> Model:
     Raises:
         UnexpectedAnswer: there are none or several, or it is not a row of this model.
     """
-    models = rows(model, data)
-    if len(models) != 1:
-        raise UnexpectedAnswer(f"the answer has {len(models)} rows instead of one")
-    return models[0]
+    return rows(model, data, 1)[0]
 
 
 def contract(model: type[Model], contract_id: UUID | str, data: Any) -> Model:
@@ -49,3 +50,15 @@ def contract(model: type[Model], contract_id: UUID | str, data: Any) -> Model:
     if data == []:
         raise ContractNotFound(f"there is no task contract {contract_id}")
     return row(model, data)
+
+
+def omitted(rows: list[Omittable]) -> list[Omittable]:
+    """The rows without their content, which must be asked for again: the answer would have been too large.
+
+    Raises:
+        UnexpectedAnswer: no row has its content, so asking again would never end.
+    """
+    again = [row for row in rows if row.omitted]
+    if again and len(again) == len(rows):
+        raise UnexpectedAnswer("the answer leaves out the content of every row")
+    return again

@@ -1,16 +1,16 @@
 """The exceptions of this package, as one tree.
 
     TaskContractError
-    ├── SettingsError          the URL or a key is missing, malformed, or of the wrong kind
+    ├── SettingsError          the URL, a key or a token is missing, malformed, or of the wrong kind
     ├── LocalStackError        an operation on the embedded Supabase failed
-    ├── ContractNotFound       TC001  there is no such contract
+    ├── ContractNotFound       TC001  there is no such contract, input artifact or registered agent
     ├── ClaimLost              TC002  the lease expired, the claim was released, or there was no token
     ├── StatusConflict         TC003  the contract's status does not allow this
     ├── IdempotencyConflict    TC004  the key was used for something else
     ├── BadArgument            TC005  an argument is out of range, or not of its type
     ├── TooLarge               TC006, HTTP 413  a text, a JSON value or a batch is over its limit
     ├── InvalidData            22…, 23…  the table refuses the values (unknown sd_id, bad number, …)
-    ├── AccessDenied           42501, 21000, HTTP 403  this role may not do this
+    ├── AccessDenied           42501, 21000, HTTP 403  this role may not do this, or the agent token is wrong
     ├── AuthenticationFailed   PGRST30…, HTTP 401  the key, token or password is not accepted
     ├── MigrationsMissing      PGRST20…, 42P01, 42703, 42883  the project lacks a function, table or column
     ├── UnexpectedAnswer       the answer is not in this API's format
@@ -73,7 +73,7 @@ class TaskContractError(Exception):
 
 
 class SettingsError(TaskContractError):
-    """The URL or a key is missing, malformed, or of the wrong kind."""
+    """The URL, a key or a token is missing, malformed, or of the wrong kind."""
 
 
 class LocalStackError(TaskContractError):
@@ -81,7 +81,7 @@ class LocalStackError(TaskContractError):
 
 
 class ContractNotFound(TaskContractError):
-    """There is no such contract."""
+    """There is no such contract, input artifact or registered agent."""
 
     codes = ("TC001",)
 
@@ -124,7 +124,7 @@ class InvalidData(TaskContractError):
 
 
 class AccessDenied(TaskContractError):
-    """This role may not do this."""
+    """This role may not do this, or the token of a registered agent is missing or wrong."""
 
     codes = ("42501", "21000")
     statuses = (403,)
@@ -193,6 +193,11 @@ def from_response(response: httpx.Response) -> TaskContractError:
     # Where a function is missing, Postgres suggests type casts.
     hint = None if kind is MigrationsMissing else _field(body, "hint")
     return kind(message, code=code, details=_field(body, "details"), hint=hint, status=status)
+
+
+def from_code(code: str, message: str) -> TaskContractError:
+    """The exception for a refusal that is reported in an answer instead of raised."""
+    return (_by_code(code) or TaskContractError)(message, code=code)
 
 
 def _by_code(code: str | None) -> type[TaskContractError] | None:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 CLAIMS = 100
-"""Contracts in one call of `claim`."""
+"""Contracts in one call of `claim`, and claims in one of `renew_many` or `complete_many`."""
 ENTRIES = 1000
 """Contracts in one call of `create_many`, ids in one of `outcomes`, input artifacts of a contract."""
+DEPENDENCIES = 100
+"""Contracts that one contract waits for."""
+TIMEOUT_MINUTES = 10_080
+"""The longest time limit of an attempt: a week."""
+RETRIES = 100
+"""Attempts that may follow the first."""
+LEASE_SECONDS = 5
+"""The shortest lease."""
 TEXT_BYTES = 64 * 2**10
 """A text, such as a summary or an error message, in UTF-8."""
 OUTPUT_BYTES = 2**20

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from ehg_tasks.errors import TaskContractError, from_code
+
 
 class ContractStatus(StrEnum):
     """The status of a contract; completed, failed and cancelled are final."""
@@ -26,6 +28,40 @@ class ContractStatus(StrEnum):
     def is_final(self) -> bool:
         """Whether the status is completed, failed or cancelled."""
         return self in (ContractStatus.COMPLETED, ContractStatus.FAILED, ContractStatus.CANCELLED)
+
+
+class WaitReason(StrEnum):
+    """Why a pending contract waits."""
+
+    READY = "ready"  # for an agent to claim it
+    PAUSED = "paused"  # its agent is paused
+    RETRY = "retry"  # its last attempt failed, and the next one is due at `next_attempt_at`
+    DELAYED = "delayed"  # it was created with `not_before`
+    DEPENDENCIES = "dependencies"  # contracts that it depends on have not ended
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RELEASED = "released"
+    EXPIRED = "expired"  # its lease was not renewed
+    TIMED_OUT = "timed_out"  # it reached its time limit
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # the status was changed in the table itself
+
+
+class RenewalState(StrEnum):
+    """What a renewal found; only a renewed claim is still held."""
+
+    RENEWED = "renewed"
+    LOST = "lost"
+    TIMED_OUT = "timed_out"
+    UNKNOWN = "unknown"  # there is no such contract
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 # Agents may write to the table directly, so a model must accept whatever the table can hold: one unusual
@@ -94,10 +130,10 @@ class Claim(ClaimHandle):
     sd_id: str | None
     priority: int
     max_tokens: int | None = Field(description="Budget of this attempt, in tokens.")
-    timeout_minutes: int | None = Field(description="How long the lease and each renewal last.")
+    timeout_minutes: int | None = Field(description="Time limit of this attempt; no lease goes past it.")
     max_retries: int | None
     created_at: Timestamp
-    attempt: int = Field(description="Counts from 1.")
+    attempt: int = Field(description="Counts from 1. A number is never used again.")
     lease_expires_at: Timestamp = Field(description="By the database's clock.")
 
 
@@ -107,6 +143,15 @@ class Lease(_Answer):
     contract_id: UUID
     lease_expires_at: Timestamp
     attempt: int
+
+
+class Renewal(_Answer):
+    """What `renew_many` found for one claim."""
+
+    contract_id: UUID
+    state: RenewalState
+    lease_expires_at: Timestamp | None = Field(description="None if the claim is no longer held.")
+    attempt: int | None
 
 
 class Completion(_Answer):
@@ -120,8 +165,25 @@ class Completion(_Answer):
     output_artifact_id: UUID | None = Field(description="The artifact that holds the output.")
 
 
+class BulkCompletion(_Answer):
+    """What `complete_many` did with one result: recorded it, or refused it for the reason in `error`."""
+
+    contract_id: UUID
+    success: bool = Field(description="True: the result is recorded.")
+    status: ContractStatus | None
+    was_duplicate: bool | None
+    output_artifact_id: UUID | None
+    code: str | None = Field(description="None, or the SQLSTATE of the refusal.")
+    message: str
+
+    @property
+    def error(self) -> TaskContractError | None:
+        """The exception that `complete` raises for this result; None if it is recorded."""
+        return None if self.code is None else from_code(self.code, self.message)
+
+
 class StatusChange(_Answer):
-    """A contract released or cancelled."""
+    """A contract released, cancelled or requeued."""
 
     contract_id: UUID
     status: ContractStatus
@@ -149,6 +211,28 @@ class Outcome(_Answer):
     retry_count: int | None
     started_at: Timestamp | None
     completed_at: Timestamp | None
+    attempt: int | None = Field(description="Number of the last attempt; None before the first.")
+    progress: JsonValue = Field(description="What that attempt last reported with `renew`.")
+    waiting: WaitReason | None = Field(description="Pending contracts only.")
+    next_attempt_at: Timestamp | None = Field(description="When a waiting contract can be claimed.")
+    waits_for: int | None = Field(description="How many contracts it depends on have not ended.")
+    omitted: bool = Field(exclude=True, description="The texts and the output are left out: ask again.")
+
+
+class Attempt(_Answer):
+    """An attempt of a contract's history."""
+
+    contract_id: UUID
+    attempt: int = Field(description="Counts from 1.")
+    agent_id: UUID | None
+    claimed_at: Timestamp
+    lease_expires_at: Timestamp | None
+    ended_at: Timestamp | None = Field(description="None while it runs.")
+    outcome: AttemptOutcome | None
+    error_message: str | None
+    execution_tokens: int | None
+    next_attempt_at: Timestamp | None = Field(description="When the contract could be claimed again.")
+    progress: JsonValue = Field(description="What it last reported with `renew`.")
 
 
 class InputArtifact(_Answer):
@@ -160,6 +244,7 @@ class InputArtifact(_Answer):
     content_text: str | None
     token_count: int | None
     created_at: Timestamp | None
+    omitted: bool = Field(exclude=True, description="The content is left out: ask again.")
 
 
 class InputPreview(_Answer):
@@ -230,22 +315,57 @@ class ContractStats(_Answer):
     contracts: int
     oldest_created_at: Timestamp
     oldest_wait_seconds: float | None = Field(description="Pending contracts only.")
+    held: int = Field(description="Pending contracts that must wait.")
+    running: int = Field(description="Contracts in progress under a lease.")
     finished_last_hour: int
     median_duration_seconds: float | None = Field(description="From started_at to completed_at.")
     p95_duration_seconds: float | None
     execution_tokens: int | None = Field(description="Tokens that all of them used.")
     max_tokens: int | None = Field(description="The budget of those that reported tokens.")
+    over_budget: int = Field(description="Contracts that used more tokens than their budget.")
+
+
+class RegisteredAgent(_Answer):
+    """A row of `public.task_agents`: an agent in the registry, and its work."""
+
+    name: str
+    description: str | None
+    has_token: bool = Field(description="Whether its work can be claimed only with its token.")
+    max_running: int | None = Field(description="How many of its contracts may be in progress; None: any.")
+    paused_at: Timestamp | None = Field(description="Since when none of its contracts can be claimed.")
+    created_at: Timestamp
+    running: int = Field(description="Contracts in progress.")
+    ready: int = Field(description="Contracts that can be claimed once it is not paused.")
+    held: int = Field(description="Pending contracts that must wait.")
+
+
+class AgentToken(_Answer):
+    """A registered agent, with its token if it has just been issued."""
+
+    name: str
+    token: str | None = Field(repr=False, description="A secret. It is shown this once.")
+    created: bool = Field(description="False if the agent was registered before.")
+    previous_token_expires_at: Timestamp | None = Field(description="How long the previous token works.")
+
+
+class AgentChange(_Answer):
+    """An agent paused, resumed or removed."""
+
+    name: str
+    message: str
+    was_duplicate: bool = Field(description="The call changed nothing.")
 
 
 class CleanupReport(_Answer):
     """What one clean-up changed."""
 
-    failed_count: int = Field(description="Contracts whose lease expired with no retry left.")
+    failed_count: int = Field(description="Contracts whose attempt ended with no retry left.")
     cancelled_count: int = Field(description="Contracts that were not claimed in time.")
-    requeued_count: int = Field(description="Contracts whose lease expired and that are pending again.")
+    requeued_count: int = Field(description="Contracts whose attempt ended and that are pending again.")
 
 
 class PruneReport(_Answer):
     """What one pruning deleted."""
 
     deleted_count: int
+    deleted_artifact_count: int

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Required, Self, TypedDict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, Required, Self, TypedDict
 from uuid import UUID
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,7 +22,8 @@ from pydantic import (
 from ehg_tasks import limits
 from ehg_tasks.errors import BadArgument, one_line
 
-AgentName = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"\S")]
+AgentName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+OnDependencyFailure = Literal["cancel", "run"]
 INT_MAX = 2**31 - 1  # of a Postgres integer
 
 
@@ -47,11 +51,25 @@ class NewContract(BaseModel):
     output_schema: dict[str, JsonValue] | None = Field(default=None, description="JSON Schema of the output.")
     priority: int = Field(default=50, ge=-INT_MAX - 1, le=INT_MAX, description="Higher is claimed first.")
     max_tokens: int = Field(default=4000, ge=1, le=INT_MAX, description="Budget of one attempt, in tokens.")
-    timeout_minutes: int = Field(default=30, ge=1, le=INT_MAX, description="How long a lease lasts.")
+    timeout_minutes: int = Field(
+        default=30, ge=1, le=limits.TIMEOUT_MINUTES, description="Time limit of one attempt, in minutes."
+    )
     max_retries: int = Field(
-        default=2, ge=0, le=INT_MAX, description="How many attempts may follow the first."
+        default=2, ge=0, le=limits.RETRIES, description="How many attempts may follow the first."
     )
     created_by: str = Field(default="system", max_length=100, description="Who created the contract.")
+    not_before: AwareDatetime | None = Field(
+        default=None, description="It cannot be claimed before this time, which is within a year."
+    )
+    depends_on: list[UUID] = Field(
+        default=[],
+        max_length=limits.DEPENDENCIES,
+        description="Contracts that must end first: existing ones, or earlier ones of the same call.",
+    )
+    on_dependency_failure: OnDependencyFailure = Field(
+        default="cancel",
+        description="What happens if one of them fails or is cancelled: cancel this contract too, or run it.",
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -81,3 +99,6 @@ class NewContractFields(TypedDict, total=False):
     timeout_minutes: int
     max_retries: int
     created_by: str
+    not_before: datetime | None
+    depends_on: Sequence[UUID | str]
+    on_dependency_failure: OnDependencyFailure

@@ -21,6 +21,7 @@ Condition = tuple[str, str, str]
 
 TABLE = "agent_task_contracts"
 STATS = "task_contract_stats"
+AGENTS = "task_agents"
 
 
 class ContractFilters(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""The URL and the keys of a project, from the environment or a `.env` file."""
+"""The URL, the keys and the agent token of a program, from the environment or a `.env` file."""
 
 from __future__ import annotations
 
@@ -23,21 +23,28 @@ KEY_NAMES: dict[KeyKind, tuple[str, str]] = {
     "publishable": ("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY"),
     "secret": ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
 }
+AGENT_TOKEN_NAME = "EHG_AGENT_TOKEN"  # noqa: S105 - the name of a variable
+AGENT_TOKEN_HEADER = "x-agent-token"  # noqa: S105 - the name of a header
+_SECRET_NAMES = (*KEY_NAMES.values(), (AGENT_TOKEN_NAME,))
 _ROLES: dict[str, KeyKind] = {"anon": "publishable", "service_role": "secret", "authenticated": "user token"}
 
 
 class Settings(BaseModel):
-    """A project's URL and the keys that this program has. A program needs only the keys of its roles."""
+    """A project's URL, and the keys and the agent token that this program has.
+
+    A program needs only the keys of its roles. It needs an agent token if it works as a registered agent.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
     publishable_key: SecretStr | None = None
     secret_key: SecretStr | None = None
+    agent_token: SecretStr | None = None
 
     @classmethod
     def from_env(cls, *, dotenv: bool = True) -> Self:
-        """Read SUPABASE_URL, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SECRET_KEY.
+        """Read SUPABASE_URL, SUPABASE_PUBLISHABLE_KEY, SUPABASE_SECRET_KEY and EHG_AGENT_TOKEN.
 
         The legacy names SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY are used where the new ones are
         not set. The environment takes precedence over `.env` in the current folder, which
@@ -53,21 +60,30 @@ class Settings(BaseModel):
                 hint="Set it in the environment or in a .env file here. To start a Supabase of your own, run:"
                 " ehg-tasks local start, then ehg-tasks local env > .env.",
             )
-        return cls.of(url, *(variable(*names, dotenv=dotenv) for names in KEY_NAMES.values()))
+        return cls.of(url, *(variable(*names, dotenv=dotenv) for names in _SECRET_NAMES))
 
     @classmethod
-    def of(cls, url: str, publishable_key: str | None = None, secret_key: str | None = None) -> Self:
-        """Settings with keys that are plain strings."""
+    def of(
+        cls,
+        url: str,
+        publishable_key: str | None = None,
+        secret_key: str | None = None,
+        agent_token: str | None = None,
+    ) -> Self:
+        """Settings with keys and a token that are plain strings."""
         return cls(
             url=url,
             publishable_key=SecretStr(publishable_key) if publishable_key else None,
             secret_key=SecretStr(secret_key) if secret_key else None,
+            agent_token=SecretStr(agent_token) if agent_token else None,
         )
 
     def env(self) -> dict[str, str]:
-        """The environment variables from which `from_env` reads these settings, including the keys."""
-        keys = zip(KEY_NAMES.values(), (self.publishable_key, self.secret_key), strict=True)
-        return {URL_NAME: self.url} | {names[0]: key.get_secret_value() for names, key in keys if key}
+        """The environment variables from which `from_env` reads these settings, including the secrets."""
+        secrets = zip(_SECRET_NAMES, (self.publishable_key, self.secret_key, self.agent_token), strict=True)
+        return {URL_NAME: self.url} | {
+            names[0]: secret.get_secret_value() for names, secret in secrets if secret
+        }
 
     @staticmethod
     def configured() -> bool:
@@ -103,12 +119,14 @@ class Connection:
         key: the key of the client's role.
         timeout: how long one attempt of a call waits for an answer, in seconds.
         retries: how many attempts may follow the first.
+        agent_token: the token of the registered agent that the client works as, if there is one.
     """
 
     url: str
     key: str = field(repr=False)
     timeout: float
     retries: int
+    agent_token: str | None = field(default=None, repr=False)
 
 
 def url_and_key(
@@ -129,6 +147,27 @@ def url_and_key(
         raise SettingsError(f"{client} needs {'a URL' if url is None else 'a key'}", hint=hint)
     check_key(key, kind, client)
     return check_url(url), key
+
+
+def agent_token(settings: Settings | None, given: str | None) -> str | None:
+    """The token for an agent's client: the given one, or else that of the settings.
+
+    Raises:
+        SettingsError: it cannot be sent in a header; the message does not quote it.
+    """
+    if given is None and settings is not None and settings.agent_token is not None:
+        given = settings.agent_token.get_secret_value()
+    if given is None or _fits_header(given):
+        return given
+    raise SettingsError(
+        "the agent token is blank, or holds a space, a control character or a character that is not ASCII",
+        hint=f"Use the token that `ehg-tasks register-agent` printed ({AGENT_TOKEN_NAME}).",
+    )
+
+
+def _fits_header(secret: str) -> bool:
+    # The HTTP library would quote a header with a line break in its error message.
+    return secret != "" and secret.isascii() and secret.isprintable() and " " not in secret
 
 
 def variable(*names: str, dotenv: bool = True) -> str | None:
@@ -181,8 +220,7 @@ def check_key(key: str, expected: KeyKind, client: str) -> None:
     Raises:
         SettingsError: the key is of another kind; the message does not quote it.
     """
-    # The HTTP library would quote a key with a line break in its error message.
-    kind = key_kind(key) if key.isascii() and key.isprintable() and " " not in key else "unknown"
+    kind = key_kind(key) if _fits_header(key) else "unknown"
     if kind == expected:
         return
     form = _noun(expected) if expected == "user token" else "Supabase key"

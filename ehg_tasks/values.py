@@ -19,19 +19,24 @@ _UUIDS = frozenset(
 
 
 def parameters(required: Mapping[str, Any], optional: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON parameters of a database function, named `p_…`.
+    """The JSON parameters of a database function, named `p_…`; see `fields`."""
+    return {f"p_{name}": value for name, value in fields(required, optional).items()}
 
-    A required parameter that is None is sent as null. An optional one is left out, so that its default
-    lives in SQL alone.
+
+def fields(required: Mapping[str, Any], optional: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a database function without their prefix, as an item of a bulk call has them.
+
+    A required one that is None is sent as null. An optional one is left out, so that its default lives
+    in SQL alone.
 
     Raises:
         BadArgument: a value is not JSON that Postgres can store, or an id is not a UUID.
     """
     given = {name: value for name, value in optional.items() if value is not None}
-    return {f"p_{name}": _parameter(name, value) for name, value in (dict(required) | given).items()}
+    return {name: _field(name, value) for name, value in (dict(required) | given).items()}
 
 
-def _parameter(name: str, value: Any) -> Any:
+def _field(name: str, value: Any) -> Any:
     return uuid_text(name, value) if name in _UUIDS else storable(name, value)
 
 

@@ -8,16 +8,26 @@ from uuid import UUID
 from ehg_tasks import answers, pages
 from ehg_tasks._async.agents import AsyncAgentMethods
 from ehg_tasks._async.readers import AsyncReaderMethods
+from ehg_tasks.answers import Model
 from ehg_tasks.errors import ContractNotFound, UnexpectedAnswer
-from ehg_tasks.models import ClaimHandle, CleanupReport, PruneReport, TaskContract
+from ehg_tasks.models import (
+    AgentChange,
+    AgentToken,
+    ClaimHandle,
+    CleanupReport,
+    PruneReport,
+    StatusChange,
+    TaskContract,
+)
 from ehg_tasks.pages import TABLE
-from ehg_tasks.values import uuid_text
+from ehg_tasks.values import parameters, uuid_text
 
 
 class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReaderMethods):
     """A backend job, with the secret key: does what agents and dashboards do, and maintenance.
 
-    It may `complete` a contract in progress by its id alone, without the claim.
+    It may `complete` a contract by its id alone, without the claim, unless a second attempt has begun. It
+    needs no agent tokens.
     """
 
     _key_kind = "secret"
@@ -49,8 +59,81 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
         if not answer.data:
             raise ContractNotFound(f"there is no task contract {contract_id}")
 
+    async def requeue(self, contract_id: UUID | str, *, max_retries: int | None = None) -> StatusChange:
+        """Make a contract that has ended pending again, without its result. Its history stays.
+
+        Args:
+            contract_id: the contract. Tokens of its earlier attempts no longer work.
+            max_retries: how many attempts may follow the next. Default: as before.
+
+        Raises:
+            ContractNotFound: there is no such contract.
+            StatusConflict: it has not ended.
+        """
+        return await self._rpc(
+            "requeue_task_contract", StatusChange, {"contract_id": contract_id}, max_retries=max_retries
+        )
+
+    async def register_agent(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        max_running: int | None = None,
+        with_token: bool = True,
+    ) -> AgentToken:
+        """Register an agent, or set the description and the limit of a registered one.
+
+        Args:
+            name: the name that contracts give as their target or parent agent.
+            description: what the agent does; at most 4 KiB.
+            max_running: how many of its contracts may be in progress at once. Default: no limit.
+            with_token: issue a token if the agent has none. Claims of its work, and contracts in its name,
+                then need that token.
+
+        Returns:
+            The token, this once; None if none is issued. Not retried, because a lost answer may have held
+            the token: then call `rotate_agent`.
+        """
+        required = {"name": name, "description": description, "max_running": max_running}
+        return await self._rpc_once("register_task_agent", AgentToken, required | {"with_token": with_token})
+
+    async def rotate_agent(self, name: str, *, grace_minutes: int = 60) -> AgentToken:
+        """Issue a new token for a registered agent. Raises ContractNotFound if it is not registered.
+
+        The previous one works for another `grace_minutes`, at most a week; tokens before it no longer do.
+        Not retried, because a lost answer may have held the token.
+        """
+        return await self._rpc_once(
+            "rotate_task_agent", AgentToken, {"name": name, "grace_minutes": grace_minutes}
+        )
+
+    async def _rpc_once(self, function: str, model: type[Model], required: dict[str, Any], /) -> Model:
+        """Call a database function without retrying it."""
+        given = parameters(required, {})
+        answer = await self._send(lambda: self._api.rpc(function, given).execute(), retry=False)
+        return answers.row(model, answer.data)
+
+    async def pause_agent(self, name: str) -> AgentChange:
+        """Hand out none of an agent's contracts. Running attempts go on.
+
+        A name that is not registered is registered, without a token.
+        """
+        return await self._rpc("pause_task_agent", AgentChange, {"name": name})
+
+    async def resume_agent(self, name: str) -> AgentChange:
+        """Hand out a paused agent's contracts again. Raises ContractNotFound if it is not registered."""
+        return await self._rpc("resume_task_agent", AgentChange, {"name": name})
+
+    async def remove_agent(self, name: str) -> AgentChange:
+        """Remove an agent from the registry; its contracts stay. Raises ContractNotFound if it is not in it.
+
+        From then on, anyone with the publishable key may claim its work again.
+        """
+        return await self._rpc("remove_task_agent", AgentChange, {"name": name})
+
     async def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
-        """End attempts whose lease has expired, and cancel contracts not claimed within `max_wait_minutes`.
+        """End attempts whose lease has expired, and cancel contracts never claimed within `max_wait_minutes`.
 
         None for `max_wait_minutes` cancels nothing. Each call ends or cancels at most `limit`
         contracts of each kind: repeat it until the counts are zero.
@@ -58,13 +141,17 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
         required = {"max_wait_minutes": max_wait_minutes, "limit": limit}
         return await self._rpc("cleanup_stale_contracts", CleanupReport, required)
 
-    async def prune(self, *, older_than_days: int = 30, limit: int = 1000) -> int:
-        """Delete up to `limit` contracts that ended more than `older_than_days` days ago; return how many.
+    async def prune(
+        self, *, older_than_days: int = 30, limit: int = 1000, delete_artifacts: bool = False
+    ) -> PruneReport:
+        """Delete up to `limit` contracts that ended more than `older_than_days` days ago.
 
-        Their artifacts are kept.
+        `delete_artifacts` also deletes the artifacts in which `complete` stored their outputs.
         """
         required = {"older_than_days": older_than_days, "limit": limit}
-        return (await self._rpc("prune_task_contracts", PruneReport, required)).deleted_count
+        return await self._rpc(
+            "prune_task_contracts", PruneReport, required | {"delete_artifacts": delete_artifacts}
+        )
 
     async def describe(self) -> dict[str, Any]:
         """Describe the live table: columns, constraints, indexes, policies, triggers, grants, row count."""

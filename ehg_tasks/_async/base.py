@@ -14,6 +14,7 @@ from ehg_tasks import answers
 from ehg_tasks._async.runtime import Action, sleep
 from ehg_tasks.answers import Model
 from ehg_tasks.errors import TaskContractError, from_response, translate
+from ehg_tasks.models import Attempt
 from ehg_tasks.settings import Connection, KeyKind, Settings, url_and_key
 from ehg_tasks.values import parameters
 from ehg_tasks.waiting import Backoff
@@ -93,6 +94,10 @@ class AsyncBase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def history(self, contract_id: UUID | str) -> list[Attempt]:
+        """Return the newest 100 attempts of a contract, oldest first. Raises ContractNotFound."""
+        return await self._rpc_rows("task_contract_history", Attempt, {"contract_id": contract_id})
 
     async def _send(self, action: Action[T], *, retry: bool = True) -> T:
         """Run `action`, retrying transient errors. `retry=False` is for what must not run twice."""

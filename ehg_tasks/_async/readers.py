@@ -15,9 +15,10 @@ from supabase_auth.types import SignInWithEmailAndPasswordCredentials, SignUpWit
 from ehg_tasks import answers, pages
 from ehg_tasks._async.base import AsyncBase
 from ehg_tasks._async.runtime import Action, Lock
+from ehg_tasks.answers import Model
 from ehg_tasks.errors import AuthenticationFailed, UnexpectedAnswer
-from ehg_tasks.models import ContractStats, ContractView, TaskContract
-from ehg_tasks.pages import STATS, TABLE, ContractFilters, Page
+from ehg_tasks.models import ContractStats, ContractView, RegisteredAgent, TaskContract
+from ehg_tasks.pages import AGENTS, STATS, TABLE, ContractFilters, Page
 from ehg_tasks.settings import Settings, check_key
 from ehg_tasks.values import uuid_text
 
@@ -86,14 +87,24 @@ class AsyncReaderMethods(AsyncBase):
 
     async def stats(self) -> builtins.list[ContractStats]:
         """Return figures for each target agent and status, in that order. Sends one request per 1000 rows."""
-        figures: builtins.list[ContractStats] = []
+        return await self._view(STATS, ContractStats, "target_agent", "status")
+
+    async def agents(self) -> builtins.list[RegisteredAgent]:
+        """Return the registered agents by name, with what runs and waits. Sends one request per 1000 rows."""
+        return await self._view(AGENTS, RegisteredAgent, "name")
+
+    async def _view(self, view: str, model: type[Model], *order: str) -> builtins.list[Model]:
+        """Return every row of a view in the order of these columns."""
+        rows: builtins.list[Model] = []
 
         def remaining(select: AsyncSelectRequestBuilder) -> AsyncSelectRequestBuilder:
-            return select.order("target_agent").order("status").offset(len(figures))
+            for column in order:
+                select = select.order(column)
+            return select.offset(len(rows))
 
-        while data := await self._select(STATS, remaining):
-            figures += answers.rows(ContractStats, data)
-        return figures
+        while data := await self._select(view, remaining):
+            rows += answers.rows(model, data)
+        return rows
 
 
 class AsyncDashboardTasks(AsyncReaderMethods):

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, Unpack, overload
 from uuid import UUID, uuid4
 
-from ehg_tasks import limits
+from supabase import ClientOptions
+
+from ehg_tasks import answers, limits
 from ehg_tasks._sync.base import SyncBase
+from ehg_tasks.answers import Model
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.models import (
+    BulkCompletion,
     Claim,
     ClaimHandle,
     Completion,
@@ -19,10 +24,14 @@ from ehg_tasks.models import (
     InputArtifact,
     Lease,
     Outcome,
+    Renewal,
     StatusChange,
 )
 from ehg_tasks.new_contract import NewContract, NewContractFields
-from ehg_tasks.values import uuid_text
+from ehg_tasks.new_result import NewResult
+from ehg_tasks.settings import AGENT_TOKEN_HEADER, Settings
+from ehg_tasks.settings import agent_token as checked_agent_token
+from ehg_tasks.values import fields, uuid_text
 
 Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what `complete` accepts
 
@@ -37,6 +46,23 @@ def _proof(claim: ClaimHandle) -> dict[str, Any]:
     return {"contract_id": claim.contract_id, "claim_token": claim.claim_token}
 
 
+def _completion(result: NewResult) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The required and the optional parameters of complete_task_contract."""
+    claim, key = result.claim, result.idempotency_key
+    if isinstance(claim, ClaimHandle):
+        contract = _proof(claim)
+    else:  # the service role has no token: a new key makes the call repeatable
+        contract, key = {"contract_id": claim}, uuid4() if key is None else key
+    return contract, {
+        "output": result.output,
+        "result_summary": result.result_summary,
+        "output_artifact_id": result.output_artifact_id,
+        "execution_tokens": result.execution_tokens,
+        "idempotency_key": key,
+        "agent_id": result.agent_id,
+    }
+
+
 class SyncAgentMethods(SyncBase, Generic[Proof]):
     """What agents and backend jobs have in common."""
 
@@ -48,8 +74,9 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         """Create a contract from a `NewContract`, or from its fields as keywords.
 
         Raises:
-            BadArgument, TooLarge: a field is not as `NewContract` describes it, or an input artifact does
-                not exist.
+            BadArgument, TooLarge: a field is not as `NewContract` describes it, or an input artifact or a
+                contract to wait for does not exist.
+            AccessDenied: `parent_agent` is registered, and this client has not its token.
             IdempotencyConflict: the contract with this `contract_id` has another value in a given field.
             InvalidData: there is no such `sd_id`.
         """
@@ -70,11 +97,27 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         limit: int = 1,
         request_key: UUID | str | None = None,
         agent_id: UUID | str | None = None,
+        lease_seconds: int | None = None,
+        contract_id: UUID | str | None = None,
     ) -> list[Claim]:
-        """Claim up to `limit` (at most 100) contracts for an agent; an empty list when there are none.
+        """Claim contracts for an agent, highest priority first, then oldest.
 
-        Highest priority first, then oldest. Repeating a call with the same `request_key` returns the
-        same claims. `agent_id` is stored as `completed_by_agent_id` when the contract ends.
+        Args:
+            target_agent: the agent whose work to claim.
+            limit: how many contracts at most, up to 100. Fewer come if the answer would exceed 8 MiB.
+            request_key: repeating a call with the same key returns the same claims.
+            agent_id: stored as `completed_by_agent_id` when the contract ends.
+            lease_seconds: the length of the lease, 5 seconds or more. Unless it is renewed in time, the
+                contract can be claimed again. Default: as long as the time limit, `timeout_minutes`.
+            contract_id: claim this contract or none.
+
+        Returns:
+            The claims; an empty list if there is nothing to claim, or the agent is paused or has as many
+            contracts in progress as it may.
+
+        Raises:
+            AccessDenied: the agent is registered, and this client has not its token.
+            IdempotencyConflict: the `request_key` was used for another agent.
         """
         return self._rpc_rows(
             "claim_task_contract",
@@ -85,11 +128,43 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
                 "request_key": uuid4() if request_key is None else request_key,
             },
             agent_id=agent_id,
+            lease_seconds=lease_seconds,
+            contract_id=contract_id,
         )
 
-    def renew(self, claim: ClaimHandle) -> Lease:
-        """Extend a claim to `timeout_minutes` from now. Raises ClaimLost, StatusConflict."""
-        return self._rpc("renew_task_contract", Lease, _proof(claim))
+    def renew(self, claim: ClaimHandle, *, progress: Mapping[str, Any] | None = None) -> Lease:
+        """Extend a lease by its length from now, but not past the attempt's time limit.
+
+        Args:
+            claim: what `claim` returned.
+            progress: how far the work is, such as message, percent and tokens; a JSON object of at most
+                4 KiB, kept with the attempt. None keeps what was reported before.
+
+        Raises:
+            ClaimLost, StatusConflict: the contract has been handed to another worker, has ended, or has
+                reached its time limit.
+        """
+        return self._rpc("renew_task_contract", Lease, _proof(claim), progress=progress)
+
+    def renew_many(
+        self,
+        claims: Iterable[ClaimHandle],
+        /,
+        *,
+        progress: Mapping[UUID, Mapping[str, Any]] | None = None,
+    ) -> list[Renewal]:
+        """Renew claims, 100 in one call. None of them affects another.
+
+        Args:
+            claims: what `claim` returned.
+            progress: reports as in `renew`, by the ids of their contracts.
+
+        Returns:
+            For each claim, in their order, whether it is renewed, or else what has become of it.
+        """
+        reports = progress or {}
+        items = [fields(_proof(claim), {"progress": reports.get(claim.contract_id)}) for claim in claims]
+        return self._rpc_each("renew_task_contracts", Renewal, "claims", items)
 
     def complete(
         self,
@@ -119,15 +194,8 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
             IdempotencyConflict: it was finished with another key or another result.
             BadArgument, TooLarge: the output is not JSON, or too large.
         """
-        if isinstance(claim, ClaimHandle):
-            contract = _proof(claim)
-        else:  # the service role has no token: a new key makes the call repeatable
-            contract = {"contract_id": claim}
-            idempotency_key = uuid4() if idempotency_key is None else idempotency_key
-        return self._rpc(
-            "complete_task_contract",
-            Completion,
-            contract,
+        result = NewResult(
+            claim,
             output=output,
             result_summary=result_summary,
             output_artifact_id=output_artifact_id,
@@ -135,6 +203,21 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
             idempotency_key=idempotency_key,
             agent_id=agent_id,
         )
+        required, optional = _completion(result)
+        return self._rpc("complete_task_contract", Completion, required, **optional)
+
+    def complete_many(self, results: Iterable[NewResult], /) -> list[BulkCompletion]:
+        """Record results, each once, 100 in one call. None of them affects another.
+
+        Returns:
+            For each result, in their order, whether it is recorded; if not, `error` is the exception
+            that `complete` raises.
+
+        Raises:
+            BadArgument: an output is not JSON; nothing has been sent.
+        """
+        items = [fields(*_completion(result)) for result in results]
+        return self._rpc_each("complete_task_contracts", BulkCompletion, "results", items)
 
     def fail(self, claim: ClaimHandle, message: str, *, retry: bool = True) -> FailedAttempt:
         """Fail the attempt. Raises ClaimLost, StatusConflict.
@@ -167,16 +250,69 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
     def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
         """Return outcomes in the order of the ids, without duplicates; unknown ids are left out."""
         ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
-        outcomes: list[Outcome] = []
-        for start in range(0, len(ids), limits.ENTRIES):
-            part = ids[start : start + limits.ENTRIES]
-            outcomes += self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
-        return outcomes
+        found: dict[UUID, Outcome] = {}  # a row that comes again keeps its place
+        while ids:
+            part, ids = ids[: limits.ENTRIES], ids[limits.ENTRIES :]
+            rows = self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
+            found |= {row.contract_id: row for row in rows}
+            ids = [str(row.contract_id) for row in answers.omitted(rows)] + ids
+        return [row for row in found.values() if not row.omitted]  # it may have been deleted meanwhile
 
     def inputs(self, claim: ClaimHandle) -> list[InputArtifact]:
-        """Return the input artifacts of a claimed contract, in full. Raises ClaimLost, StatusConflict."""
-        return self._rpc_rows("task_contract_inputs", InputArtifact, _proof(claim))
+        """Return the input artifacts of a claimed contract, in full, in as many calls as needed.
+
+        Raises:
+            ContractNotFound: an artifact no longer exists.
+            ClaimLost, StatusConflict: the contract has been handed to another worker, or has ended.
+        """
+        found: dict[UUID, InputArtifact] = {}  # a row that comes again keeps its place
+        ids: list[str] | None = None
+        while ids != []:
+            rows = self._rpc_rows("task_contract_inputs", InputArtifact, _proof(claim), artifact_ids=ids)
+            found |= {row.artifact_id: row for row in rows}
+            ids = [str(row.artifact_id) for row in answers.omitted(rows)]
+        return list(found.values())
+
+    def _rpc_each(
+        self, function: str, model: type[Model], name: str, items: list[dict[str, Any]], /
+    ) -> list[Model]:
+        """Call a database function that takes up to 100 items and returns a row for each."""
+        rows: list[Model] = []
+        for start in range(0, len(items), limits.CLAIMS):
+            part = items[start : start + limits.CLAIMS]
+            rows += answers.rows(model, self._data(function, {name: part}), len(part))
+        return rows
 
 
 class AgentTasks(SyncAgentMethods[ClaimHandle]):
-    """An agent, with the publishable key: creates, claims and finishes contracts; cannot read the table."""
+    """An agent, with the publishable key: creates, claims and finishes contracts; cannot read the table.
+
+    Args:
+        agent_token: the token of a registered agent, to claim its work and create contracts in its name.
+            Default: that of the settings (EHG_AGENT_TOKEN).
+        settings, url, key, timeout, retries: see `AsyncBase`.
+
+    Raises:
+        SettingsError: the URL, the key or the token is missing or malformed, or the key belongs to
+            another role.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        agent_token: str | None = None,
+        timeout: float = 10.0,
+        retries: int = 3,
+    ) -> None:
+        self._agent_token = checked_agent_token(settings, agent_token)
+        super().__init__(settings, url=url, key=key, timeout=timeout, retries=retries)
+        self.connection = replace(self.connection, agent_token=self._agent_token)
+
+    def _options(self) -> ClientOptions:
+        options = super()._options()
+        if self._agent_token is not None:
+            options.headers[AGENT_TOKEN_HEADER] = self._agent_token
+        return options

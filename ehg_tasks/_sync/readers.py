@@ -16,9 +16,10 @@ from supabase_auth.types import SignInWithEmailAndPasswordCredentials, SignUpWit
 from ehg_tasks import answers, pages
 from ehg_tasks._sync.base import SyncBase
 from ehg_tasks._sync.runtime import Action, Lock
+from ehg_tasks.answers import Model
 from ehg_tasks.errors import AuthenticationFailed, UnexpectedAnswer
-from ehg_tasks.models import ContractStats, ContractView, TaskContract
-from ehg_tasks.pages import STATS, TABLE, ContractFilters, Page
+from ehg_tasks.models import ContractStats, ContractView, RegisteredAgent, TaskContract
+from ehg_tasks.pages import AGENTS, STATS, TABLE, ContractFilters, Page
 from ehg_tasks.settings import Settings, check_key
 from ehg_tasks.values import uuid_text
 
@@ -87,14 +88,24 @@ class SyncReaderMethods(SyncBase):
 
     def stats(self) -> builtins.list[ContractStats]:
         """Return figures for each target agent and status, in that order. Sends one request per 1000 rows."""
-        figures: builtins.list[ContractStats] = []
+        return self._view(STATS, ContractStats, "target_agent", "status")
+
+    def agents(self) -> builtins.list[RegisteredAgent]:
+        """Return the registered agents by name, with what runs and waits. Sends one request per 1000 rows."""
+        return self._view(AGENTS, RegisteredAgent, "name")
+
+    def _view(self, view: str, model: type[Model], *order: str) -> builtins.list[Model]:
+        """Return every row of a view in the order of these columns."""
+        rows: builtins.list[Model] = []
 
         def remaining(select: SyncSelectRequestBuilder) -> SyncSelectRequestBuilder:
-            return select.order("target_agent").order("status").offset(len(figures))
+            for column in order:
+                select = select.order(column)
+            return select.offset(len(rows))
 
-        while data := self._select(STATS, remaining):
-            figures += answers.rows(ContractStats, data)
-        return figures
+        while data := self._select(view, remaining):
+            rows += answers.rows(model, data)
+        return rows
 
 
 class DashboardTasks(SyncReaderMethods):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,16 +19,17 @@ from ehg_tasks.cli.arguments import (
     parse_json,
     read_text,
     text_value,
+    time_value,
     with_options,
 )
-from ehg_tasks.cli.output import Column, as_text, fields, print_result, table
+from ehg_tasks.cli.output import Column, as_text, fields, print_result, status_line, table
 from ehg_tasks.errors import BadArgument, ContractNotFound, ServerBusy
 from ehg_tasks.waiting import Backoff
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ehg_tasks import AgentTasks, CreatedContract, NewContract, Outcome
+    from ehg_tasks import AgentTasks, Attempt, CreatedContract, NewContract, Outcome
 
 PANEL = "Agents (publishable key)"
 
@@ -51,9 +52,23 @@ CONTRACT_OPTIONS = {
     "output_schema": json_option("--output-schema", "The JSON Schema of the output"),
     "priority": option("--priority", "Contracts of higher priority are claimed first.", int),
     "max_tokens": option("--max-tokens", "The token budget of an attempt.", int),
-    "timeout_minutes": option("--timeout-minutes", "How long a claim lasts.", int),
+    "timeout_minutes": option("--timeout-minutes", "The time limit of an attempt.", int),
     "max_retries": option("--max-retries", "How many attempts may follow the first.", int),
     "created_by": option("--created-by", "Who creates the contract."),
+    "not_before": option(
+        "--not-before",
+        "The contract cannot be claimed before this time (ISO 8601).",
+        metavar="TIME",
+        callback=time_value,
+    ),
+    "depends_on": option(
+        "--depends-on", "A contract that must end first; may be repeated.", list[str], metavar="UUID"
+    ),
+    "on_dependency_failure": option(
+        "--on-dependency-failure",
+        "If one of those fails or is cancelled: cancel this contract too (the default), or run it.",
+        Literal["cancel", "run"],
+    ),
 }
 RESULT_OPTIONS = {
     "output": json_option("--output", "The result"),
@@ -139,22 +154,38 @@ def claim(
     request_key: Annotated[
         str | None, typer.Option(metavar="UUID", help="Repeating a key returns the same claims.")
     ] = None,
+    lease: Annotated[
+        int | None,
+        typer.Option(
+            min=limits.LEASE_SECONDS,
+            metavar="SECONDS",
+            help="How long the lease lasts unless it is renewed (default: as long as the time limit).",
+        ),
+    ] = None,
+    contract: Annotated[
+        str | None, typer.Option(metavar="UUID", help="Claim this contract or nothing.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Claim pending contracts for an agent and print them with their claim tokens."""
     with _agent() as agent:
-        print_result(
-            agent.claim(target, limit=limit, agent_id=agent_id, request_key=request_key),
-            as_json,
-            empty=f"No contract can be claimed for {target} now.",
+        claims = agent.claim(
+            target,
+            limit=limit,
+            agent_id=agent_id,
+            request_key=request_key,
+            lease_seconds=lease,
+            contract_id=contract,
         )
+    print_result(claims, as_json, empty=f"No contract can be claimed for {target} now.")
 
 
 @command()
-def renew(contract_id: ContractId, token: Token, as_json: AsJson = False) -> None:
-    """Extend a claim: it lasts for timeout_minutes from now."""
+@with_options({"progress": json_option("--progress", "How far the work is, as an object")})
+def renew(contract_id: ContractId, token: Token, as_json: AsJson = False, **report: Any) -> None:
+    """Extend a claim's lease by its length from now, but not past the time limit."""
     with _agent() as agent:
-        lease = agent.renew(claim_handle(contract_id, token))
+        lease = agent.renew(claim_handle(contract_id, token), **report)
     print_result(
         lease, as_json, lambda lease: f"{lease.contract_id}  claimed until {as_text(lease.lease_expires_at)}"
     )
@@ -165,7 +196,7 @@ def renew(contract_id: ContractId, token: Token, as_json: AsJson = False) -> Non
 def complete(contract_id: ContractId, token: Token, as_json: AsJson = False, **result: Any) -> None:
     """Record the result of a claimed contract."""
     with _agent() as agent:
-        print_result(agent.complete(claim_handle(contract_id, token), **result), as_json, _status_line)
+        print_result(agent.complete(claim_handle(contract_id, token), **result), as_json, status_line)
 
 
 @command()
@@ -179,7 +210,7 @@ def fail(
     """Fail an attempt; the contract is retried while retries are left."""
     with _agent() as agent:
         print_result(
-            agent.fail(claim_handle(contract_id, token), message, retry=not final), as_json, _status_line
+            agent.fail(claim_handle(contract_id, token), message, retry=not final), as_json, status_line
         )
 
 
@@ -187,7 +218,7 @@ def fail(
 def release(contract_id: ContractId, token: Token, as_json: AsJson = False) -> None:
     """Release a claim: the contract is pending again, and no retry is used up."""
     with _agent() as agent:
-        print_result(agent.release(claim_handle(contract_id, token)), as_json, _status_line)
+        print_result(agent.release(claim_handle(contract_id, token)), as_json, status_line)
 
 
 @command()
@@ -198,13 +229,7 @@ def cancel(
 ) -> None:
     """Cancel a contract that is pending or in progress."""
     with _agent() as agent:
-        print_result(agent.cancel(contract_id, reason), as_json, _status_line)
-
-
-def _status_line(change: Any) -> str:
-    next_attempt_at = getattr(change, "next_attempt_at", None)
-    retry = f"; next attempt from {as_text(next_attempt_at)}" if next_attempt_at else ""
-    return f"{change.contract_id}  {change.status}: {change.message}{retry}"
+        print_result(agent.cancel(contract_id, reason), as_json, status_line)
 
 
 @command()
@@ -217,7 +242,7 @@ def outcome(
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show the outcomes of contracts whose ids you know.
+    """Show the outcomes of contracts whose ids you know, or what they wait for and how far they are.
 
     Exits with 5 if a contract does not exist, and with 8 if one has not ended after --wait.
     """
@@ -249,9 +274,43 @@ def _outcome_table(outcomes: list[Outcome]) -> Table:
     columns = (
         Column("ID", lambda outcome: outcome.contract_id),
         Column("STATUS", lambda outcome: outcome.status),
-        Column("SUMMARY", lambda outcome: outcome.result_summary or outcome.error_message, flexible=True),
+        Column("ATTEMPT", lambda outcome: outcome.attempt, right=True),
+        Column("SUMMARY", _summary, flexible=True),
     )
     return table(outcomes, columns)
+
+
+def _summary(outcome: Outcome) -> Any:
+    """How the contract has ended, how far it is, or what it waits for."""
+    if outcome.status.is_final:
+        return outcome.result_summary or outcome.error_message
+    due = as_text(outcome.next_attempt_at)
+    waits = {
+        "paused": "its agent is paused",
+        "retry": f"retry from {due}: {outcome.error_message}",
+        "delayed": f"not before {due}",
+        "dependencies": f"waits for {outcome.waits_for} contracts",
+    }
+    return waits.get(outcome.waiting or "", outcome.progress)
+
+
+@command()
+def history(contract_id: ContractId, as_json: AsJson = False) -> None:
+    """Show the attempts of a contract whose id you know, oldest first: at most the newest 100."""
+    with _agent() as agent:
+        print_result(agent.history(contract_id), as_json, _history_table, empty="No attempt has begun.")
+
+
+def _history_table(attempts: list[Attempt]) -> Table:
+    columns = (
+        Column("ATTEMPT", lambda attempt: attempt.attempt, right=True),
+        Column("OUTCOME", lambda attempt: attempt.outcome or "running"),
+        Column("CLAIMED", lambda attempt: attempt.claimed_at),
+        Column("ENDED", lambda attempt: attempt.ended_at, wide_only=True),
+        Column("TOKENS", lambda attempt: attempt.execution_tokens, right=True, wide_only=True),
+        Column("ERROR OR PROGRESS", lambda attempt: attempt.error_message or attempt.progress, flexible=True),
+    )
+    return table(attempts, columns)
 
 
 @command()

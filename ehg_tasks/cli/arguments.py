@@ -22,6 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 MAX_FILE_BYTES = 64 * 2**20  # far above the limits of the server
 
 ContractId = Annotated[str, typer.Argument(metavar="ID", help="The id of the contract.", show_default=False)]
+AgentName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the agent.", show_default=False)]
 Token = Annotated[
     str,
     typer.Option(

@@ -1,19 +1,22 @@
-"""The commands of backend jobs, with the secret key: clean up, prune, describe, verify."""
+"""The commands of backend jobs, with the secret key: requeue, agents, clean up, prune, describe, verify."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from ehg_tasks.cli.arguments import AsJson
-from ehg_tasks.cli.output import print_notice, print_result
+from ehg_tasks.cli.arguments import AgentName, AsJson
+from ehg_tasks.cli.output import as_text, print_notice, print_result, status_line
 from ehg_tasks.cli.repeat import repeat, until_stopped
 
 if TYPE_CHECKING:
-    from ehg_tasks import BackendTasks, CleanupReport
+    from ehg_tasks import AgentChange, AgentToken, BackendTasks, CleanupReport, PruneReport, StatusChange
+
+    Report = TypeVar("Report", CleanupReport, PruneReport)
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel="Backend jobs (secret key)")
@@ -25,10 +28,127 @@ def _backend() -> BackendTasks:
     return BackendTasks.from_env()
 
 
+# --- contracts ---------------------------------------------------------------------------------
+
+
+@command()
+def requeue(
+    contract_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="The ids of the contracts.", show_default=False)
+    ],
+    max_retries: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many attempts may follow the next (default: as before)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make contracts that have ended pending again, without their results. Their history stays.
+
+    Stops at the first contract that cannot be requeued, after printing those before it.
+    """
+    from ehg_tasks.values import uuid_text
+
+    ids = [uuid_text("contract_id", contract_id) for contract_id in contract_ids]
+    changes: list[StatusChange] = []
+    with _backend() as backend:
+        try:
+            for contract_id in ids:
+                changes.append(backend.requeue(contract_id, max_retries=max_retries))
+        finally:
+            if changes:
+                print_result(changes, as_json, lambda changes: "\n".join(map(status_line, changes)))
+
+
+# --- agents ------------------------------------------------------------------------------------
+
+
+@command()
+def register_agent(
+    name: AgentName,
+    description: Annotated[str | None, typer.Option(help="What the agent does.")] = None,
+    max_running: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many of its contracts may be in progress (default: no limit)."),
+    ] = None,
+    with_token: Annotated[
+        bool, typer.Option("--token/--no-token", help="Whether its work can be claimed only with a token.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Register an agent and print its token, this once; or set description and limit of a registered one.
+
+    The token is printed as a line of a .env file: EHG_AGENT_TOKEN=…
+    """
+    with _backend() as backend:
+        agent = backend.register_agent(
+            name, description=description, max_running=max_running, with_token=with_token
+        )
+    notice = f"{agent.name} is registered." if agent.created else f"{agent.name} was registered before."
+    if with_token and agent.token is None:
+        notice += " It has a token: rotate-agent issues a new one."
+    _print_token(agent, as_json, notice)
+
+
+@command()
+def rotate_agent(
+    name: AgentName,
+    grace: Annotated[
+        int, typer.Option(min=0, metavar="MINUTES", help="How long the previous token still works.")
+    ] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Print a new token for a registered agent, this once."""
+    with _backend() as backend:
+        agent = backend.rotate_agent(name, grace_minutes=grace)
+    until = agent.previous_token_expires_at
+    previous = f" The previous one works until {as_text(until)}." if until else ""
+    _print_token(agent, as_json, f"{agent.name} has a new token.{previous}")
+
+
+def _print_token(agent: AgentToken, as_json: bool, notice: str) -> None:
+    from ehg_tasks.settings import AGENT_TOKEN_NAME
+
+    if as_json:
+        print_result(agent, as_json)
+    elif agent.token is None:
+        print_notice(notice)
+    else:
+        typer.echo(f"{AGENT_TOKEN_NAME}={agent.token}")
+        print_notice(f"{notice} Keep the token: it is not shown again.")
+
+
+@command()
+def pause_agent(name: AgentName, as_json: AsJson = False) -> None:
+    """Hand out none of an agent's contracts. Running attempts go on."""
+    with _backend() as backend:
+        print_result(backend.pause_agent(name), as_json, _agent_line)
+
+
+@command()
+def resume_agent(name: AgentName, as_json: AsJson = False) -> None:
+    """Hand out a paused agent's contracts again."""
+    with _backend() as backend:
+        print_result(backend.resume_agent(name), as_json, _agent_line)
+
+
+@command()
+def remove_agent(name: AgentName, as_json: AsJson = False) -> None:
+    """Remove an agent from the registry. Its contracts stay, and its work needs no token any more."""
+    with _backend() as backend:
+        print_result(backend.remove_agent(name), as_json, _agent_line)
+
+
+def _agent_line(change: AgentChange) -> str:
+    return f"{change.name}  {change.message}"
+
+
+# --- maintenance -------------------------------------------------------------------------------
+
+
 @command()
 def cleanup(
     max_wait_minutes: Annotated[
-        int, typer.Option(min=0, help="Cancel contracts that have waited longer; 0 cancels none.")
+        int, typer.Option(min=0, help="Cancel contracts that waited longer for a claim; 0 cancels none.")
     ] = 1440,
     every: Annotated[
         float | None,
@@ -36,14 +156,14 @@ def cleanup(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """End attempts whose claim has expired, and cancel contracts that have waited too long.
+    """End attempts whose lease has expired, and cancel contracts that nobody claimed in time.
 
     With --every and --json, each run prints one line of JSON.
     """
     with nullcontext() if every is None else until_stopped(), _backend() as backend:
 
         def clean_up() -> None:
-            report = _clean_up_all(backend, max_wait_minutes or None)
+            report = _total(lambda: backend.cleanup(max_wait_minutes=max_wait_minutes or None))
             print_result(report, as_json, _report_line, indent=2 if every is None else None)
 
         if every is None:
@@ -52,11 +172,11 @@ def cleanup(
             repeat(clean_up, every)
 
 
-def _clean_up_all(backend: BackendTasks, max_wait_minutes: int | None) -> CleanupReport:
-    """Clean up in batches until nothing is left; return the totals."""
-    total = batch = backend.cleanup(max_wait_minutes=max_wait_minutes)
+def _total(run: Callable[[], Report]) -> Report:
+    """Run batches until nothing is left; return the sums of their counts."""
+    total = batch = run()
     while any(batch.model_dump().values()):
-        batch = backend.cleanup(max_wait_minutes=max_wait_minutes)
+        batch = run()
         total = type(total)(**{name: count + getattr(batch, name) for name, count in total})
     return total
 
@@ -73,14 +193,19 @@ def prune(
     older_than_days: Annotated[
         int, typer.Option(min=0, help="Delete contracts that ended more than this many days ago.")
     ] = 30,
+    artifacts: Annotated[
+        bool, typer.Option("--artifacts", help="Delete the artifacts that hold their outputs too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete contracts that ended long ago; their artifacts are kept."""
-    total = 0
+    """Delete contracts that ended long ago; their artifacts are kept by default."""
     with _backend() as backend:
-        while deleted := backend.prune(older_than_days=older_than_days):
-            total += deleted
-    print_result({"deleted_count": total}, as_json, lambda _: f"{total} deleted")
+        total = _total(lambda: backend.prune(older_than_days=older_than_days, delete_artifacts=artifacts))
+    print_result(
+        total,
+        as_json,
+        lambda total: f"{total.deleted_count} deleted, and {total.deleted_artifact_count} artifacts",
+    )
 
 
 @command()

@@ -30,12 +30,13 @@ class CommandFailed(Exception):  # noqa: N818 - error messages begin with this n
 class CommandHandler:
     """A handler for `Worker` that runs a program for each contract, in a process group of its own.
 
-    The program inherits the environment, except for claim tokens and for `SUPABASE_…` variables other than
+    The program inherits the environment, except for tokens and for `SUPABASE_…` variables other than
     SUPABASE_URL: it works on its input and needs no key.
 
     Args:
         arguments: the program and its arguments.
-        timeout: the time limit of a run, in seconds; by default the contract's timeout_minutes.
+        timeout: the time limit of a run, in seconds; by default what is left of the contract's
+            timeout_minutes.
     """
 
     def __init__(self, arguments: list[str], timeout: float | None = None) -> None:
@@ -52,7 +53,7 @@ class CommandHandler:
         contract = task.model_dump(mode="json")
         if task.input_artifacts:
             contract["inputs"] = [artifact.model_dump(mode="json") for artifact in await task.inputs()]
-        seconds = self._timeout if self._timeout is not None else task.lease_seconds
+        seconds = self._timeout if self._timeout is not None else task.seconds_left
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._arguments,
@@ -80,7 +81,7 @@ def _environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name == "SUPABASE_URL" or not name.startswith(("SUPABASE_", "EHG_TASKS_CLAIM_"))
+        if name == "SUPABASE_URL" or not name.startswith(("SUPABASE_", "EHG_TASKS_CLAIM_", "EHG_AGENT_"))
     }
 
 

@@ -29,7 +29,7 @@ EXIT_CODES: dict[int, tuple[str, tuple[type[Exception], ...]]] = {
     2: ("wrong usage", ()),  # Typer's own
     3: ("settings", (errors.SettingsError,)),
     4: ("key or permission", (errors.AuthenticationFailed, errors.AccessDenied)),
-    5: ("contract not found", (errors.ContractNotFound,)),
+    5: ("not found", (errors.ContractNotFound,)),
     6: (
         "claim lost, or status or idempotency conflict",
         (errors.ClaimLost, errors.StatusConflict, errors.IdempotencyConflict),
@@ -83,11 +83,18 @@ def fields(result: BaseModel | list[Any]) -> str:
     """Return the fields of a model, one per line, or those of several with blank lines between them."""
     if isinstance(result, list):
         return "\n\n".join(map(fields, result))
-    names = list(type(result).model_fields)
+    names = [name for name, field in type(result).model_fields.items() if not field.exclude]
     width = max(map(len, names))
     next_line = "\n" + " " * (width + 2)
     values = (as_text(getattr(result, name)).replace("\n", next_line) for name in names)
     return "\n".join(f"{name:{width}}  {value}" for name, value in zip(names, values, strict=True))
+
+
+def status_line(change: Any) -> str:
+    """Return a change of a contract's status in one line."""
+    next_attempt_at = getattr(change, "next_attempt_at", None)
+    retry = f"; next attempt from {as_text(next_attempt_at)}" if next_attempt_at else ""
+    return f"{change.contract_id}  {change.status}: {change.message}{retry}"
 
 
 # --- printing ----------------------------------------------------------------------------------

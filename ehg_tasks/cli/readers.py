@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from ehg_tasks import BackendTasks, ContractStats, DashboardTasks, TaskContract
+    from ehg_tasks import BackendTasks, ContractStats, DashboardTasks, RegisteredAgent, TaskContract
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel="Readers (secret key, or a signed-in user)")
@@ -137,9 +137,10 @@ def count(as_json: AsJson = False, **filters: Any) -> None:
 def stats(as_json: AsJson = False) -> None:
     """Show statistics for each target agent and status.
 
-    IN 1 H: contracts that ended within the last hour. OLDEST: how long the oldest has been waiting. MEDIAN
-    and P95: the time from the claim to the end. TOKENS and BUDGET: sums over the contracts that reported
-    tokens.
+    HELD: pending contracts that must wait for a time or for other contracts. IN 1 H: contracts that ended
+    within the last hour. OLDEST: how long the oldest has been waiting. MEDIAN and P95: the time from the
+    claim to the end. TOKENS and BUDGET: sums over the contracts that reported tokens. OVER: contracts that
+    used more than their budget.
     """
     with _reader() as client:
         print_result(client.stats(), as_json, _stats_table, empty="No contracts.")
@@ -150,12 +151,14 @@ def _stats_table(statistics: list[ContractStats]) -> Table:
         Column("AGENT", lambda row: row.target_agent, max_width=20),
         Column("STATUS", lambda row: row.status),
         Column("COUNT", lambda row: row.contracts, right=True),
+        Column("HELD", lambda row: row.held, right=True, wide_only=True),
         Column("IN 1 H", lambda row: row.finished_last_hour, right=True),
         Column("OLDEST", lambda row: _duration(row.oldest_wait_seconds), right=True),
         Column("MEDIAN", lambda row: _duration(row.median_duration_seconds), right=True),
         Column("P95", lambda row: _duration(row.p95_duration_seconds), right=True),
         Column("TOKENS", lambda row: row.execution_tokens, right=True, wide_only=True),
         Column("BUDGET", lambda row: row.max_tokens, right=True, wide_only=True),
+        Column("OVER", lambda row: row.over_budget, right=True, wide_only=True),
     )
     return table(statistics, columns)
 
@@ -167,6 +170,31 @@ def _duration(seconds: float | None) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.1f} s"
+
+
+@command()
+def agents(as_json: AsJson = False) -> None:
+    """List the registered agents.
+
+    RUNNING: contracts in progress; MAX: how many there may be. READY and HELD: pending contracts that can
+    be claimed, and that must wait.
+    """
+    with _reader() as client:
+        print_result(client.agents(), as_json, _agents_table, empty="No agent is registered.")
+
+
+def _agents_table(agents: list[RegisteredAgent]) -> Table:
+    columns = (
+        Column("NAME", lambda agent: agent.name, max_width=20),
+        Column("TOKEN", lambda agent: agent.has_token),
+        Column("PAUSED", lambda agent: agent.paused_at is not None),
+        Column("RUNNING", lambda agent: agent.running, right=True),
+        Column("MAX", lambda agent: agent.max_running, right=True),
+        Column("READY", lambda agent: agent.ready, right=True),
+        Column("HELD", lambda agent: agent.held, right=True),
+        Column("DESCRIPTION", lambda agent: agent.description, flexible=True),
+    )
+    return table(agents, columns)
 
 
 @command()

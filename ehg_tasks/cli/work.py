@@ -35,6 +35,18 @@ def work(
         float | None,
         typer.Option(min=0.1, metavar="SECONDS", help="Time limit of a run (default: timeout_minutes)."),
     ] = None,
+    lease: Annotated[
+        int,
+        typer.Option(
+            min=limits.LEASE_SECONDS,
+            metavar="SECONDS",
+            help="Length of the leases: how soon others can claim the contracts if this worker dies.",
+        ),
+    ] = 60,
+    renew_every: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Time between renewals (default: a sixth of --lease)."),
+    ] = None,
     grace: Annotated[
         float,
         typer.Option(min=0, metavar="SECONDS", help="How long programs may continue after a signal."),
@@ -76,6 +88,8 @@ def work(
             agent,
             CommandHandler(arguments, timeout),
             concurrency=concurrency,
+            lease_seconds=lease,
+            renew_every=renew_every,
             grace_seconds=grace,
             until_idle=once,
         )

@@ -141,7 +141,9 @@ def agent_processes(
     settings: Settings, folder: Path, target: str, count: int
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run `count` agent processes, which end with the block."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EHG_AGENT_"))
+    }
     environment |= Settings(url=settings.url, publishable_key=settings.key("publishable")).env()
     command = [sys.executable, "-m", "ehg_tasks.demo.agent", str(folder), target]
     processes: list[subprocess.Popen[bytes]] = []

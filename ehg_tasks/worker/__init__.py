@@ -6,7 +6,7 @@
     Worker(AgentTasks.from_env(), "DESIGN", draw, concurrency=8).run()
 
 What a handler returns completes the contract, if it matches the contract's `output_schema`; an exception
-fails the attempt. Leases are renewed in the meantime. SIGTERM and SIGINT drain the worker.
+fails the attempt. All leases are renewed together in the meantime. SIGTERM and SIGINT drain the worker.
 """
 
 from __future__ import annotations

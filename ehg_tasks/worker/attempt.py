@@ -1,4 +1,4 @@
-"""One attempt: a claimed contract, its handler and its lease, and the result that is recorded."""
+"""One attempt: a claimed contract, its handler, and the outcome that is recorded."""
 
 from __future__ import annotations
 
@@ -27,17 +27,26 @@ from ehg_tasks.errors import (
     TemporaryError,
     UnexpectedAnswer,
 )
-from ehg_tasks.models import Claim, ContractStatus
+from ehg_tasks.models import Claim, ContractStatus, RenewalState
 from ehg_tasks.values import storable
 from ehg_tasks.waiting import Backoff, first_of
 from ehg_tasks.worker.options import Context
-from ehg_tasks.worker.tasks import Failure, HeldLease, Result, start_task, storable_text
+from ehg_tasks.worker.tasks import Control, Failure, Result, start_task, storable_text, time_limit
 from ehg_tasks.worker.telemetry import log, task_span
 
 FATAL = (SettingsError, AuthenticationFailed, AccessDenied, MigrationsMissing)
 """Errors that a retry cannot fix; the worker stops and raises them."""
 LOST = (ClaimLost, StatusConflict, ContractNotFound, IdempotencyConflict)
 """The contract has been handed to another worker, or has ended."""
+NOT_HELD = {
+    RenewalState.LOST: "the lease expired, or the claim was released",
+    RenewalState.TIMED_OUT: "the attempt has reached its time limit",
+    RenewalState.UNKNOWN: "the contract was deleted",
+    RenewalState.COMPLETED: "the contract is completed",
+    RenewalState.FAILED: "the contract has failed",
+    RenewalState.CANCELLED: "the contract was cancelled",
+}
+"""What a renewal found if it renewed nothing."""
 
 
 class Attempt:
@@ -52,45 +61,53 @@ class Attempt:
     def __init__(self, context: Context, claim: Claim, since: float) -> None:
         self._context = context
         self._options = context.options
-        self._claimed_at = since
         self._began = time.monotonic()
-        self._lease = HeldLease(claim, since)
-        self._task = start_task(claim, context.client, self._lease, is_async=self._options.handler_is_async)
+        self._time_limit = time_limit(claim.timeout_minutes)
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._control = Control(since + self._time_limit)
+        self.task = start_task(claim, context.client, self._control, is_async=self._options.handler_is_async)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the claim is held, as far as is known."""
+        return not self._lost.done()
+
+    def renewed(self, state: RenewalState) -> None:
+        """Note what a renewal found."""
+        if state in NOT_HELD and self.is_held:
+            self._lost.set_result(NOT_HELD[state])
 
     async def run(self) -> None:
-        """Run the handler and record its outcome, unless the lease is lost or the worker stops now."""
+        """Run the handler and record its outcome, unless the claim is lost or the worker stops now."""
         stop_now = self._context.stop_now
         is_async = self._options.handler_is_async
         handling = asyncio.create_task(self._handle())
-        renewing = asyncio.create_task(self._renew())
         try:
-            await first_of(handling, renewing, stop_now)
+            await first_of(handling, self._lost, stop_now)
             if handling.done():
-                renewing.cancel()
                 cancelled_itself = Failure("the handler cancelled its own task")
                 await self.record(cancelled_itself if handling.cancelled() else handling.result())
                 return
-            self._lease.cancelled.set()
+            self._control.cancelled.set()
             if is_async:
                 handling.cancel()
-            if renewing.done():
-                self._end("lost", f"the work is dropped: {renewing.result()}", logging.WARNING)
+            if self._lost.done():
+                self._end("lost", f"the work is dropped: {self._lost.result()}", logging.WARNING)
             else:
                 await self.record(None)
             # The slot stays taken while the handler runs. A thread cannot be stopped from outside.
             await (asyncio.wait({handling}) if is_async else first_of(handling, stop_now))
         finally:
-            renewing.cancel()
             if not handling.cancelling():
                 handling.cancel()
 
     # --- the handler ------------------------------------------------------------------------------
 
     async def _handle(self) -> Result | Failure:
-        with task_span(self._task) as note_failure:
+        with task_span(self.task) as note_failure:
             outcome = await self._call()
             if isinstance(outcome, Result):
-                failure = await self._context.checker.check(self._task.output_schema, outcome.output)
+                failure = await self._context.checker.check(self.task.output_schema, outcome.output)
                 outcome = failure or outcome
             if isinstance(outcome, Failure):
                 note_failure(outcome)
@@ -99,9 +116,9 @@ class Attempt:
     async def _call(self) -> Result | Failure:
         handler: Any = self._options.handler
         if not self._options.handler_is_async:
-            return await _in_thread(lambda: _outcome(handler, self._task))
+            return await _in_thread(lambda: _outcome(handler, self.task))
         try:
-            return _result(await handler(self._task))
+            return _result(await handler(self.task))
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
@@ -110,37 +127,15 @@ class Attempt:
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends only the attempt
             return Failure.of(error)
 
-    # --- the lease --------------------------------------------------------------------------------
-
-    async def _renew(self) -> TaskContractError:
-        """Renew the lease until it is lost; return the error."""
-        every = self._options.renew_every or self._lease.seconds / 3
-        backoff = Backoff(min(1.0, every), every)
-        due = self._claimed_at + every
-        while True:
-            await asyncio.sleep(due - time.monotonic())
-            sent = time.monotonic()
-            try:
-                await self._context.client.renew(self._task)
-            except LOST as error:
-                return error
-            except TaskContractError as error:
-                self._log(logging.WARNING, f"the lease has not been renewed yet: {error}")
-                due = time.monotonic() + backoff.next()
-            else:
-                self._lease.renewed(sent)
-                backoff.reset()
-                due = sent + every
-
     # --- the outcome ------------------------------------------------------------------------------
 
     async def record(self, outcome: Result | Failure | None) -> None:
         """Record the outcome (None releases the claim), retrying until the server accepts or refuses it.
 
         Each of these calls may be repeated. A result that arrives after the lease has expired still counts
-        as long as no other worker has claimed the contract, so this retries for the length of a lease.
+        as long as the attempt has not been ended, so this retries for as long as an attempt may take.
         """
-        until = time.monotonic() + self._lease.seconds
+        until = time.monotonic() + self._time_limit
         backoff = Backoff(0.5, 10.0)
         stop_now = self._context.stop_now
         try:
@@ -166,7 +161,7 @@ class Attempt:
             raise
 
     async def _send(self, outcome: Result | Failure | None) -> None:
-        client, task = self._context.client, self._task
+        client, task = self._context.client, self.task
         match outcome:
             case None:
                 await client.release(task)
@@ -189,9 +184,9 @@ class Attempt:
     def _log(self, level: int, text: str, error: BaseException | None = None) -> None:
         log(
             level,
-            f"task contract {self._task.contract_id}: {text}",
+            f"task contract {self.task.contract_id}: {text}",
             agent=self._options.target_agent,
-            claim=self._task,
+            claim=self.task,
             seconds=time.monotonic() - self._began,
             error=error,
         )

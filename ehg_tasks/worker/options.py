@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from uuid import UUID, uuid4
 
+from ehg_tasks import limits
 from ehg_tasks._async import AsyncAgentTasks
 from ehg_tasks._sync import AgentTasks
 from ehg_tasks.errors import BadArgument
@@ -27,17 +28,26 @@ class Options:
     poll_seconds: float = 0.5
     max_poll_seconds: float = 5.0
     grace_seconds: float = 30.0
+    lease_seconds: int = 60
     renew_every: float | None = None
     agent_id: UUID = field(default_factory=uuid4)
     until_idle: bool = False
 
     def __post_init__(self) -> None:
         require_jsonschema()
-        renew_every = 1 if self.renew_every is None else self.renew_every
-        if self.concurrency < 1 or self.poll_seconds <= 0 or renew_every <= 0:
-            raise BadArgument("concurrency, poll_seconds and renew_every must be more than 0")
+        if self.concurrency < 1 or self.poll_seconds <= 0:
+            raise BadArgument("concurrency and poll_seconds must be more than 0")
+        if self.lease_seconds < limits.LEASE_SECONDS:
+            raise BadArgument(f"lease_seconds must be at least {limits.LEASE_SECONDS}")
+        if not 0 < self.seconds_between_renewals < self.lease_seconds:
+            raise BadArgument("renew_every must be more than 0 and less than lease_seconds")
         if self.grace_seconds < 0:
             raise BadArgument("grace_seconds must be at least 0")
+
+    @property
+    def seconds_between_renewals(self) -> float:
+        """How often leases are renewed: several renewals may fail before one expires."""
+        return self.lease_seconds / 6 if self.renew_every is None else self.renew_every
 
     @property
     def handler_is_async(self) -> bool:

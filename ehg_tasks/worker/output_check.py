@@ -66,7 +66,9 @@ class OutputChecker:
 
     @staticmethod
     async def _start() -> Process:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EHG_"))
+        }
         return await asyncio.create_subprocess_exec(
             sys.executable, "-P", str(PROGRAM), stdin=PIPE, stdout=PIPE, env=environment
         )

@@ -1,4 +1,4 @@
-"""One run of a worker in one event loop: it claims contracts, starts attempts, and drains."""
+"""One run of a worker in one event loop: it claims contracts, starts attempts, renews leases, and drains."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Run:
         self._stop_now: asyncio.Future[None] = self.loop.create_future()
         self._grace: asyncio.TimerHandle | None = None
         self._context = Context(options, client, counts, OutputChecker(), self._stop_now, self._end_with)
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts: dict[asyncio.Task[None], Attempt] = {}
+        self._renewing: asyncio.Task[None] | None = None
         self._backoff = Backoff(options.poll_seconds, max(options.poll_seconds, options.max_poll_seconds))
         self._request_key: UUID | None = None  # of the claim call whose answer is missing
         self._sent = 0.0  # when that call was first sent
@@ -45,6 +46,8 @@ class Run:
 
     async def work(self) -> None:
         """Claim and work until stopped, or until idle; then drain."""
+        self._renewing = asyncio.create_task(self._renew())
+        self._renewing.add_done_callback(self._ended)
         try:
             await self._claim_until_stopped()
             await self._release_unanswered_claim()
@@ -89,11 +92,33 @@ class Run:
             if self._attempts:
                 await asyncio.wait(self._attempts, timeout=CLOSING_SECONDS)
         finally:
-            for attempt in self._attempts:
-                attempt.cancel()
-            if self._attempts:
-                await asyncio.wait(self._attempts, timeout=CLOSING_SECONDS)
+            ending = [*self._attempts, *([self._renewing] if self._renewing else [])]
+            for task in ending:
+                task.cancel()
+            if ending:
+                await asyncio.wait(ending, timeout=CLOSING_SECONDS)
             await self._context.checker.close()
+
+    # --- leases -----------------------------------------------------------------------------------
+
+    async def _renew(self) -> None:
+        """Renew all leases in one call, again and again, and pass on what has become of the claims."""
+        every = self._options.seconds_between_renewals
+        backoff = Backoff(min(1.0, every), every)
+        wait = every
+        while True:
+            await asyncio.sleep(wait)
+            held = [attempt for attempt in self._attempts.values() if attempt.is_held]
+            try:
+                renewals = await self._context.client.renew_many(attempt.task for attempt in held)
+            except TaskContractError as error:
+                self._log(logging.WARNING, f"the leases have not been renewed yet: {error}")
+                wait = backoff.next()
+                continue
+            for attempt, renewal in zip(held, renewals, strict=True):
+                attempt.renewed(renewal.state)
+            backoff.reset()
+            wait = every
 
     # --- claims -----------------------------------------------------------------------------------
 
@@ -130,7 +155,11 @@ class Run:
         options, client = self._options, self._context.client
         call = asyncio.create_task(
             client.claim(
-                options.target_agent, limit=limit, request_key=self._request_key, agent_id=options.agent_id
+                options.target_agent,
+                limit=limit,
+                request_key=self._request_key,
+                agent_id=options.agent_id,
+                lease_seconds=options.lease_seconds,
             )
         )
         try:
@@ -159,7 +188,7 @@ class Run:
         for claim in claims:
             attempt = Attempt(self._context, claim, self._sent)
             task = asyncio.create_task(attempt.record(None) if self._stopping.done() else attempt.run())
-            self._attempts.add(task)
+            self._attempts[task] = attempt
             task.add_done_callback(self._ended)
 
     async def _release_unanswered_claim(self) -> None:
@@ -172,9 +201,9 @@ class Run:
                 "a claim call got no answer; what it claimed is pending again when the lease expires",
             )
 
-    def _ended(self, attempt: asyncio.Task[None]) -> None:
-        self._attempts.discard(attempt)
-        if not attempt.cancelled() and (error := attempt.exception()) is not None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._attempts.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
             self._end_with(error)
 
     def _log(self, level: int, text: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import UUID
 
@@ -70,28 +70,22 @@ def storable_text(text: str) -> str:
     return data[: limits.TEXT_BYTES].decode("utf-8", "ignore")
 
 
-def lease_length(timeout_minutes: int | None) -> float:
-    """How long a lease lasts, in seconds; mirrors the SQL function of the same name."""
+def time_limit(timeout_minutes: int | None) -> float:
+    """How long an attempt may take, in seconds; mirrors the SQL function of the same name."""
     return 60.0 * max(30 if timeout_minutes is None else timeout_minutes, 1)
 
 
-class HeldLease:
-    """A task's lease: when it expires, and whether the task is cancelled.
+@dataclass
+class Control:
+    """What the worker tells a task.
 
-    Args:
-        claim: the claimed contract.
-        since: when the claim was sent, in seconds of the monotonic clock. The server's lease began no
-            earlier.
+    Attributes:
+        deadline: the attempt's time limit, in seconds of the monotonic clock.
+        cancelled: whether the handler should stop.
     """
 
-    def __init__(self, claim: Claim, since: float) -> None:
-        self.seconds = lease_length(claim.timeout_minutes)
-        self.cancelled = threading.Event()
-        self.renewed(since)
-
-    def renewed(self, since: float) -> None:
-        """Note a renewal that was sent at `since`."""
-        self.deadline = since + self.seconds
+    deadline: float
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class _Task(Claim):
@@ -99,25 +93,20 @@ class _Task(Claim):
 
     claim_token: UUID = Field(repr=False, exclude=True)
     _client: AsyncAgentTasks = PrivateAttr()
-    _lease: HeldLease = PrivateAttr()
-
-    @property
-    def lease_seconds(self) -> float:
-        """How long the lease and each renewal last, in seconds."""
-        return self._lease.seconds
+    _control: Control = PrivateAttr()
 
     @property
     def seconds_left(self) -> float:
-        """How long until the lease expires, in seconds. Each renewal by the worker extends it.
+        """How long until the attempt's time limit, in seconds. The worker renews the lease until then.
 
         Measured by this machine's monotonic clock: its wall clock may differ from the database's.
         """
-        return max(0.0, self._lease.deadline - time.monotonic())
+        return max(0.0, self._control.deadline - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
-        """Whether the handler should stop: the lease is lost, or the worker must stop now."""
-        return self._lease.cancelled.is_set()
+        """Whether the handler should stop: the claim is lost or timed out, or the worker must stop now."""
+        return self._control.cancelled.is_set()
 
     async def _inputs(self) -> list[InputArtifact]:
         if self.cancelled:
@@ -152,7 +141,7 @@ class Task(_Task):
 
     def wait(self, seconds: float) -> bool:
         """Sleep for `seconds` seconds or until the task is cancelled. Return whether it is cancelled."""
-        return self._lease.cancelled.wait(seconds)
+        return self._control.cancelled.wait(seconds)
 
 
 Handler = Callable[[Task], Any] | Callable[[AsyncTask], Awaitable[Any]]
@@ -160,9 +149,9 @@ Handler = Callable[[Task], Any] | Callable[[AsyncTask], Awaitable[Any]]
 
 
 def start_task(
-    claim: Claim, client: AsyncAgentTasks, lease: HeldLease, *, is_async: bool
+    claim: Claim, client: AsyncAgentTasks, control: Control, *, is_async: bool
 ) -> Task | AsyncTask:
     """The task of a claim, for an async or a sync handler."""
     task = (AsyncTask if is_async else Task).model_construct(**dict(claim))
-    task._client, task._lease = client, lease
+    task._client, task._control = client, control
     return task

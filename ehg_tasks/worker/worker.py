@@ -46,7 +46,7 @@ class Worker(Options):
     `contract_id`, `agent`, `attempt` and `seconds` (None where they do not apply).
 
     Args:
-        agent: the client whose project, key, timeout and retries to use.
+        agent: the client whose project, key, agent token, timeout and retries to use.
         target_agent: the agent whose contracts to work on.
         handler: does the work; `def` (runs in a thread) or `async def`. See `Task` and `AsyncTask`.
         concurrency: how many contracts to work on at once, and to claim in one call (at most 100).
@@ -56,7 +56,10 @@ class Worker(Options):
         max_poll_seconds: the longest wait, in seconds.
         grace_seconds: how long handlers may continue once the worker is stopped, in seconds; then they
             are cancelled and their contracts released.
-        renew_every: seconds between renewals of a lease. Default: a third of its length.
+        lease_seconds: length of the leases, 5 seconds or more. If the worker dies, its contracts can be
+            claimed again when their leases end.
+        renew_every: seconds between renewals; one call renews all leases, and shows which contracts were
+            cancelled, lost or timed out. Default: a sixth of `lease_seconds`.
         agent_id: stored as `completed_by_agent_id`. Default: a new UUID.
         until_idle: end when nothing can be claimed and nothing runs, instead of waiting for more. Contracts
             whose retry is due later are left.
@@ -122,7 +125,9 @@ class Worker(Options):
     def _connect(self) -> AsyncAgentTasks:
         # A connection belongs to one event loop, and the agent's may belong to another one.
         to = self.agent.connection
-        return AsyncAgentTasks(url=to.url, key=to.key, timeout=to.timeout, retries=to.retries)
+        return AsyncAgentTasks(
+            url=to.url, key=to.key, agent_token=to.agent_token, timeout=to.timeout, retries=to.retries
+        )
 
     async def _run_with_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
