@@ -315,14 +315,14 @@ class ContractStats(_Answer):
     contracts: int
     oldest_created_at: Timestamp
     oldest_wait_seconds: float | None = Field(description="Pending contracts only.")
-    held: int = Field(description="Pending contracts that must wait.")
-    running: int = Field(description="Contracts in progress under a lease.")
     finished_last_hour: int
     median_duration_seconds: float | None = Field(description="From started_at to completed_at.")
     p95_duration_seconds: float | None
     execution_tokens: int | None = Field(description="Tokens that all of them used.")
     max_tokens: int | None = Field(description="The budget of those that reported tokens.")
     over_budget: int = Field(description="Contracts that used more tokens than their budget.")
+    held: int | None = Field(description="Of pending contracts, those that must wait.")
+    running: int | None = Field(description="Of contracts in progress, those under a lease.")
 
 
 class RegisteredAgent(_Answer):

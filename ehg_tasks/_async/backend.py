@@ -26,8 +26,8 @@ from ehg_tasks.values import parameters, uuid_text
 class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReaderMethods):
     """A backend job, with the secret key: does what agents and dashboards do, and maintenance.
 
-    It may `complete` a contract by its id alone, without the claim, unless a second attempt has begun. It
-    needs no agent tokens.
+    Without the claim, by its id alone, it may `complete` a contract that nobody has claimed or that is in its
+    first attempt. It needs no agent tokens.
     """
 
     _key_kind = "secret"
@@ -60,10 +60,12 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
             raise ContractNotFound(f"there is no task contract {contract_id}")
 
     async def requeue(self, contract_id: UUID | str, *, max_retries: int | None = None) -> StatusChange:
-        """Make a contract that has ended pending again, without its result. Its history stays.
+        """Make a contract that has ended pending again, without its result and with all its retries.
+
+        Its history stays. Contracts that were cancelled because of it stay cancelled.
 
         Args:
-            contract_id: the contract. Tokens of its earlier attempts no longer work.
+            contract_id: the contract.
             max_retries: how many attempts may follow the next. Default: as before.
 
         Raises:
@@ -144,9 +146,10 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
     async def prune(
         self, *, older_than_days: int = 30, limit: int = 1000, delete_artifacts: bool = False
     ) -> PruneReport:
-        """Delete up to `limit` contracts that ended more than `older_than_days` days ago.
+        """Delete up to `limit` contracts that ended more than `older_than_days` days ago, with their history.
 
-        `delete_artifacts` also deletes the artifacts in which `complete` stored their outputs.
+        `delete_artifacts` also deletes the outputs that `complete` stored for them, except those that other
+        contracts refer to.
         """
         required = {"older_than_days": older_than_days, "limit": limit}
         return await self._rpc(

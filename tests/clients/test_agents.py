@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from psycopg import Connection
 
 from ehg_tasks import (
     AgentTasks,
+    AttemptOutcome,
     BadArgument,
     ClaimLost,
     ConnectionFailed,
@@ -21,9 +23,12 @@ from ehg_tasks import (
     StatusConflict,
     TaskContractError,
     TooLarge,
+    WaitReason,
 )
+from ehg_tasks.new_contract import OnDependencyFailure
 from tests.clients.helpers import WORK, Contracts
 from tests.conftest import Project
+from tests.lifecycle.helpers import end_wait
 
 
 def test_one_agent_creates_a_contract_and_another_completes_it(agent: AgentTasks, project: Project) -> None:
@@ -96,8 +101,11 @@ def test_fields_left_out_get_the_defaults_that_new_contract_shows(
     contract = NewContract(**WORK)
     agent.create(contract)
     [row] = contracts()
-    shown = contract.model_dump(exclude={"contract_id"})
+    not_columns = {"contract_id", "not_before", "depends_on", "on_dependency_failure"}
+    shown = contract.model_dump(exclude=not_columns)
     assert {name: row[name] for name in shown} == shown
+    outcome = agent.outcome(row["id"])
+    assert (outcome.waiting, outcome.waits_for) == ("ready", None)
 
 
 def test_a_misspelled_field_is_refused(agent: AgentTasks, contracts: Contracts) -> None:
@@ -111,6 +119,88 @@ def test_a_contract_and_fields_together_are_refused(agent: AgentTasks, contracts
     with pytest.raises(BadArgument, match="not both"):
         agent.create(NewContract(**WORK), priority=1)  # type: ignore[call-overload]
     assert contracts() == []
+
+
+def test_a_contract_waits_for_its_time_and_for_what_it_depends_on(agent: AgentTasks) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    delayed = agent.create(**WORK, not_before=later)
+    first = agent.create(**WORK)
+    second = agent.create(NewContract(**WORK, depends_on=[first.contract_id]))
+    outcomes = agent.outcomes([delayed.contract_id, first.contract_id, second.contract_id])
+    assert [(o.waiting, o.next_attempt_at, o.waits_for, o.attempt) for o in outcomes] == [
+        (WaitReason.DELAYED, later, 0, None),
+        (WaitReason.READY, None, None, None),
+        (WaitReason.DEPENDENCIES, None, 1, None),
+    ]
+    [claim] = agent.claim("DESIGN", limit=3)
+    assert claim.contract_id == first.contract_id
+    agent.complete(claim)
+    assert [claim.contract_id for claim in agent.claim("DESIGN", limit=3)] == [second.contract_id]
+
+
+@pytest.mark.parametrize(("on_failure", "status"), [("cancel", "cancelled"), ("run", "pending")])
+def test_a_failed_dependency_cancels_a_contract_or_lets_it_run(
+    agent: AgentTasks, on_failure: OnDependencyFailure, status: str
+) -> None:
+    first = uuid4()
+    contracts = [
+        NewContract(**WORK, contract_id=first),
+        NewContract(**WORK, depends_on=[first], on_dependency_failure=on_failure),
+    ]
+    _, second = agent.create_many(contracts)
+    agent.cancel(first)
+    outcome = agent.outcome(second.contract_id)
+    assert outcome.status == status
+    assert (str(first) in (outcome.error_message or "")) == (on_failure == "cancel")
+
+
+def test_an_unknown_dependency_is_refused(agent: AgentTasks, contracts: Contracts) -> None:
+    unknown = uuid4()
+    with pytest.raises(BadArgument, match=str(unknown)):
+        agent.create(**WORK, depends_on=[unknown])
+    assert contracts() == []
+
+
+def test_a_lease_is_shorter_than_the_time_limit_on_request(agent: AgentTasks) -> None:
+    agent.create(**WORK, timeout_minutes=30)
+    [claim] = agent.claim("DESIGN", lease_seconds=60)
+    assert claim.lease_expires_at - datetime.now(UTC) < timedelta(minutes=2)
+    lease = agent.renew(claim, progress={"message": "half", "percent": 50})
+    assert lease.lease_expires_at > claim.lease_expires_at
+    assert agent.outcome(claim.contract_id).progress == {"message": "half", "percent": 50}
+    agent.renew(claim)
+    assert agent.outcome(claim.contract_id).progress == {"message": "half", "percent": 50}
+    with pytest.raises(BadArgument, match="p_lease_seconds must be at least 5"):
+        agent.claim("DESIGN", lease_seconds=4)
+
+
+def test_a_claim_may_name_its_contract(agent: AgentTasks) -> None:
+    agent.create(**WORK, priority=90)
+    created = agent.create(**WORK)
+    [claim] = agent.claim("DESIGN", contract_id=created.contract_id)
+    assert claim.contract_id == created.contract_id
+    assert agent.claim("DESIGN", contract_id=created.contract_id) == []
+
+
+def test_the_history_shows_how_each_attempt_ended(agent: AgentTasks, database: Connection[Any]) -> None:
+    created = agent.create(**WORK)
+    assert agent.history(created.contract_id) == []
+    agent_id = uuid4()
+    [claim] = agent.claim("DESIGN", agent_id=agent_id)
+    agent.renew(claim, progress={"percent": 5})
+    failed = agent.fail(claim, "no colors")
+    end_wait(database, created.contract_id)
+    [claim] = agent.claim("DESIGN")
+    agent.complete(claim, execution_tokens=7)
+    first, second = agent.history(created.contract_id)
+    assert (first.attempt, first.outcome, first.agent_id) == (1, AttemptOutcome.FAILED, agent_id)
+    assert (first.error_message, first.progress) == ("no colors", {"percent": 5})
+    assert first.next_attempt_at == failed.next_attempt_at
+    assert (second.attempt, second.outcome, second.execution_tokens) == (2, AttemptOutcome.COMPLETED, 7)
+    assert first.ended_at is not None
+    assert first.claimed_at < first.ended_at < second.claimed_at
+    with pytest.raises(ContractNotFound):
+        agent.history(uuid4())
 
 
 def test_contracts_created_in_one_call_are_claimed_in_their_order(agent: AgentTasks) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ehg_tasks import answers
 from ehg_tasks.errors import ContractNotFound, UnexpectedAnswer
-from ehg_tasks.models import StatusChange
+from ehg_tasks.models import InputArtifact, StatusChange
 
 ID = UUID(int=1)
 ROW = {"contract_id": str(ID), "status": "pending", "message": "m", "was_duplicate": False}
@@ -34,3 +34,30 @@ def test_an_answer_without_a_row_means_that_the_contract_does_not_exist() -> Non
     with pytest.raises(ContractNotFound, match=str(ID)):
         answers.contract(StatusChange, ID, [])
     assert answers.contract(StatusChange, ID, [ROW]).contract_id == ID
+
+
+def test_an_answer_must_have_a_row_for_each_item_of_a_bulk_call() -> None:
+    assert len(answers.rows(StatusChange, [ROW, ROW], 2)) == 2
+    with pytest.raises(UnexpectedAnswer, match="has 1 rows instead of 2"):
+        answers.rows(StatusChange, [ROW], 2)
+
+
+def artifact(number: int, *, omitted: bool) -> InputArtifact:
+    return InputArtifact(
+        artifact_id=UUID(int=number),
+        type="a",
+        summary="s",
+        content_text=None if omitted else "text",
+        token_count=None,
+        created_at=None,
+        omitted=omitted,
+    )
+
+
+def test_rows_without_their_content_are_asked_for_again_as_long_as_some_come_in_full() -> None:
+    full, first, second = artifact(1, omitted=False), artifact(2, omitted=True), artifact(3, omitted=True)
+    assert answers.omitted([]) == []
+    assert answers.omitted([full]) == []
+    assert answers.omitted([full, first, second]) == [first, second]
+    with pytest.raises(UnexpectedAnswer, match="leaves out the content of every row"):
+        answers.omitted([first, second])

@@ -11,7 +11,7 @@ from postgrest import APIError
 from supabase_auth.errors import AuthApiError, AuthRetryableError
 
 from ehg_tasks import errors
-from ehg_tasks.errors import TaskContractError, from_response, one_line, translate
+from ehg_tasks.errors import TaskContractError, from_code, from_response, one_line, translate
 
 REST = "https://abcdefgh.supabase.co/rest/v1/rpc/claim_task_contract"
 AUTH = "https://abcdefgh.supabase.co/auth/v1/token"
@@ -85,6 +85,18 @@ def test_an_error_prints_as_one_line_with_code_details_and_hint() -> None:
 
 def answer(status: int, url: str = REST, **content: Any) -> TaskContractError:
     return from_response(httpx.Response(status, request=httpx.Request("POST", url), **content))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("TC002", errors.ClaimLost), ("22P02", errors.InvalidData), ("XX000", TaskContractError)],
+)
+def test_a_refusal_in_an_answer_is_the_exception_that_a_single_call_raises(
+    code: str, kind: type[TaskContractError]
+) -> None:
+    error = from_code(code, "the claim is lost")
+    assert type(error) is kind
+    assert str(error) == f"the claim is lost ({code})"
 
 
 def test_a_postgrest_error_keeps_its_code_and_hint() -> None:

@@ -9,7 +9,17 @@ from uuid import UUID, uuid4
 import pydantic
 import pytest
 
-from ehg_tasks.models import Claim, ClaimHandle, ContractStatus, TaskContract
+from ehg_tasks.errors import ClaimLost
+from ehg_tasks.models import (
+    AgentToken,
+    BulkCompletion,
+    Claim,
+    ClaimHandle,
+    ContractStatus,
+    RenewalState,
+    TaskContract,
+)
+from ehg_tasks.worker.attempt import NOT_HELD
 
 ID = "522ca660-a73e-41ef-b63c-9c59f4ae59f1"
 NULLABLE = """
@@ -85,3 +95,20 @@ def test_a_claim_does_not_print_its_token() -> None:
     assert (claim.id, claim.claim_token) == (handle.id, handle.claim_token)
     for proof in (claim, handle):
         assert str(token) not in f"{proof} {proof!r}"
+
+
+def test_an_agent_does_not_print_its_token() -> None:
+    agent = AgentToken(name="A", token="agent_HIDDEN", created=True, previous_token_expires_at=None)
+    assert "HIDDEN" not in f"{agent} {agent!r}"
+
+
+def test_a_refused_result_has_the_exception_of_a_single_call() -> None:
+    row = {"contract_id": ID, "success": True, "status": "completed", "was_duplicate": False,
+           "output_artifact_id": None, "code": None, "message": "m"}  # fmt: skip
+    assert BulkCompletion.model_validate(row).error is None
+    refused = row | {"success": False, "status": None, "was_duplicate": None, "code": "TC002"}
+    assert isinstance(BulkCompletion.model_validate(refused).error, ClaimLost)
+
+
+def test_a_worker_knows_every_state_in_which_a_claim_is_no_longer_held() -> None:
+    assert NOT_HELD.keys() == set(RenewalState) - {RenewalState.RENEWED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Required, get_origin, get_type_hints
 
 import pytest
@@ -31,7 +32,15 @@ ID = "522ca660-a73e-41ef-b63c-9c59f4ae59f1"
         ({"priority": 2**31}, "priority"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"timeout_minutes": 0}, "timeout_minutes"),
+        ({"timeout_minutes": 10_081}, "timeout_minutes"),
         ({"max_retries": -1}, "max_retries"),
+        ({"max_retries": 101}, "max_retries"),
+        ({"not_before": datetime(2026, 1, 1)}, "not_before"),  # noqa: DTZ001
+        ({"not_before": "tomorrow"}, "not_before"),
+        ({"depends_on": ID}, "depends_on"),
+        ({"depends_on": ["x"]}, "depends_on"),
+        ({"depends_on": [ID] * 101}, "depends_on"),
+        ({"on_dependency_failure": "retry"}, "on_dependency_failure"),
         ({"created_by": "x" * 101}, "created_by"),
         ({"status": "completed"}, "status"),
     ],
@@ -41,6 +50,11 @@ def test_a_bad_field_is_refused_by_name_in_one_line(fields: dict[str, Any], name
     with pytest.raises(BadArgument, match=f"^not a contract: {name}") as raised:
         NewContract(**REQUIRED | fields)
     assert "\n" not in str(raised.value)
+
+
+def test_white_space_around_a_name_is_no_part_of_it() -> None:
+    contract = NewContract(**REQUIRED | {"target_agent": " T\u00a0" + " " * 50})
+    assert contract.target_agent == "T"
 
 
 def test_a_missing_field_is_refused_by_name() -> None:

@@ -14,6 +14,7 @@ from ehg_tasks.settings import (
     Connection,
     KeyKind,
     Settings,
+    agent_token,
     check_key,
     check_url,
     is_loopback,
@@ -23,9 +24,10 @@ from ehg_tasks.settings import (
 
 URL = "https://abcdefgh.supabase.co"
 PUBLISHABLE, SECRET = "sb_publishable_PUBLIC123", "sb_secret_HIDDEN456"
+AGENT = "agent_HIDDEN789"
 NAMES = (
     "SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY", "SUPABASE_SECRET_KEY",
-    "SUPABASE_SERVICE_ROLE_KEY",
+    "SUPABASE_SERVICE_ROLE_KEY", "EHG_AGENT_TOKEN",
 )  # fmt: skip
 
 
@@ -53,10 +55,21 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SUPABASE_URL", f" {URL} ")
     monkeypatch.setenv("SUPABASE_PUBLISHABLE_KEY", PUBLISHABLE)
     monkeypatch.setenv("SUPABASE_SECRET_KEY", SECRET)
+    monkeypatch.setenv("EHG_AGENT_TOKEN", f"{AGENT}\n")
     settings = Settings.from_env()
     assert settings.url == URL
     assert settings.key("publishable").get_secret_value() == PUBLISHABLE
     assert settings.key("secret").get_secret_value() == SECRET
+    assert agent_token(settings, None) == AGENT
+    assert settings == Settings.of(URL, PUBLISHABLE, SECRET, AGENT)
+
+
+def test_settings_are_read_again_from_their_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.of(URL, PUBLISHABLE, SECRET, AGENT)
+    for name, value in settings.env().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_env() == settings
+    assert Settings.of(URL).env() == {"SUPABASE_URL": URL}
 
 
 def test_a_legacy_variable_is_used_if_the_new_one_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,11 +115,11 @@ def test_a_missing_variable_is_named() -> None:
 
 
 def test_settings_do_not_print_their_keys() -> None:
-    settings = Settings(url=URL, publishable_key=SecretStr(PUBLISHABLE), secret_key=SecretStr(SECRET))
-    connection = Connection(URL, PUBLISHABLE, timeout=10.0, retries=3)
+    settings = Settings.of(URL, PUBLISHABLE, SECRET, AGENT)
+    connection = Connection(URL, PUBLISHABLE, timeout=10.0, retries=3, agent_token=AGENT)
     for text in (repr(settings), str(settings), repr(connection)):
         assert "PUBLIC123" not in text
-        assert "HIDDEN456" not in text
+        assert "HIDDEN" not in text
 
 
 KINDS: list[tuple[str, KeyKind]] = [
@@ -145,6 +158,20 @@ def test_a_key_with_an_illegal_character_is_refused(character: str) -> None:
     with pytest.raises(SettingsError, match="not a Supabase key") as raised:
         check_key(PUBLISHABLE + character, "publishable", "AgentTasks")
     assert "PUBLIC123" not in str(raised.value)
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", "a\n", "a\r\nX-Other: 1", "é", "a\0", "\x7f"])
+def test_an_agent_token_that_fits_no_header_is_refused(token: str) -> None:
+    with pytest.raises(SettingsError, match="^the agent token is blank, or holds a space") as raised:
+        agent_token(None, f"{AGENT}{token}" if token.strip() else token)
+    assert "HIDDEN789" not in str(raised.value)
+
+
+def test_a_given_agent_token_takes_precedence_over_the_settings() -> None:
+    settings = Settings.of(URL, agent_token=AGENT)
+    assert agent_token(settings, None) == AGENT
+    assert agent_token(settings, "agent_other") == "agent_other"
+    assert agent_token(Settings.of(URL), None) is agent_token(None, None) is None
 
 
 def test_text_that_is_not_a_token_is_called_so() -> None:
