@@ -75,7 +75,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         Raises:
             BadArgument, TooLarge: a field is not as `NewContract` describes it, or an input artifact or a
                 contract to wait for does not exist.
-            AccessDenied: `parent_agent` is registered, and this client has not its token.
+            AccessDenied: `parent_agent` is registered, and this client does not have its token.
             IdempotencyConflict: the contract with this `contract_id` has another value in a given field.
             InvalidData: there is no such `sd_id`.
         """
@@ -115,7 +115,7 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
             contracts in progress as it may.
 
         Raises:
-            AccessDenied: the agent is registered, and this client has not its token.
+            AccessDenied: the agent is registered, and this client does not have its token.
             IdempotencyConflict: the `request_key` was used for another agent.
         """
         return await self._rpc_rows(
@@ -291,13 +291,17 @@ class AsyncAgentTasks(AsyncAgentMethods[ClaimHandle]):
     """An agent, with the publishable key: creates, claims and finishes contracts; cannot read the table.
 
     Args:
+        settings: where the project is, with the publishable key. Or give `url` and `key`.
+        url: the project's URL, such as https://abcdefgh.supabase.co.
+        key: the publishable key.
         agent_token: the token of a registered agent, to claim its work and create contracts in its name.
             Default: that of the settings (EHG_AGENT_TOKEN).
-        settings, url, key, timeout, retries: see `AsyncBase`.
+        timeout: how long one attempt of a call waits for an answer, in seconds.
+        retries: how many attempts may follow the first.
 
     Raises:
-        SettingsError: the URL, the key or the token is missing or malformed, or the key belongs to
-            another role.
+        SettingsError: the URL or the key is missing, one of them or the token is malformed, or the key
+            belongs to another role.
     """
 
     def __init__(

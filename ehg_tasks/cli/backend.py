@@ -204,7 +204,7 @@ def prune(
     print_result(
         total,
         as_json,
-        lambda total: f"{total.deleted_count} deleted, and {total.deleted_artifact_count} artifacts",
+        lambda total: f"{total.deleted_count} contracts and {total.deleted_artifact_count} artifacts deleted",
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ehg_tasks import AgentTasks, NewContract
+from ehg_tasks import AgentTasks, BackendTasks, NewContract
 from ehg_tasks.cli.agents import CONTRACT_OPTIONS
 from tests.cli.conftest import CreateContract, Program, ReadRow
 from tests.conftest import Project
@@ -95,6 +96,12 @@ class TestCreate:
             (["--file", "-", "--objective", "-"], "", "only one option can read it"),
             (["--constraints", "{bad"], "", "--constraints is not JSON: Expecting property name"),
             (["--output-schema", "@none"], "", "--output-schema: cannot read none: No such file"),
+            (["--not-before", "tomorrow"], "", "--not-before is not an ISO 8601 time"),
+            (
+                ["--file", "-", "--depends-on", "x"],
+                json.dumps(WORK),
+                "depends_on.0: Input should be a valid UUID",
+            ),
         ],
     )
     def test_bad_arguments_create_nothing(
@@ -107,6 +114,23 @@ class TestCreate:
     ) -> None:
         assert error in as_agent.refuses(7, "create", *arguments, stdin=stdin)
         assert contracts() == []
+
+    def test_a_contract_may_wait_for_others_and_for_a_time(
+        self, as_agent: Program, agent: AgentTasks, create: CreateContract
+    ) -> None:
+        others = [create(), create()]
+        arguments = ["create", "--parent", "P", "--target", "T", "--objective", "x", "--json"]
+        waiting = ["--depends-on", others[0], "--depends-on", others[1], "--on-dependency-failure", "run"]
+        dependent = as_agent(*arguments, *waiting).json["contract_id"]
+        later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        delayed = as_agent(*arguments, "--not-before", later).json["contract_id"]
+        assert [(o.waiting, o.waits_for) for o in agent.outcomes([dependent, delayed])] == [
+            ("dependencies", 2),
+            ("delayed", 0),
+        ]
+        for other in others:
+            agent.cancel(other)
+        assert agent.outcome(dependent).waiting == "ready"
 
     def test_a_refusal_of_the_server_is_one_line(self, as_agent: Program) -> None:
         arguments = ["create", "--parent", "P", "--target", "T", "--objective", "x", "--sd", "SD-NONE"]
@@ -134,6 +158,19 @@ class TestClaim:
         claims = as_agent(*arguments).json
         assert len(claims) == 1
         assert as_agent(*arguments).json == claims
+
+    def test_a_claim_may_name_its_contract_and_the_length_of_its_lease(
+        self, as_agent: Program, create: CreateContract
+    ) -> None:
+        create(priority=90)
+        contract = create()
+        arguments = ["claim", "DESIGN", "--contract", contract, "--lease", "60", "--json"]
+        [claim] = as_agent(*arguments).json
+        assert claim["contract_id"] == contract
+        left = datetime.fromisoformat(claim["lease_expires_at"]) - datetime.now(UTC)
+        assert left < timedelta(minutes=2)
+        assert as_agent(*arguments).json == []
+        assert as_agent("claim", "DESIGN", "--lease", "4").code == 2
 
     def test_claims_are_printed_for_people_without_control_characters(
         self, as_agent: Program, create: CreateContract
@@ -163,6 +200,16 @@ class TestClaimedContracts:
         lease = as_agent("renew", contract, "--token", token, "--json").json
         assert (lease["contract_id"], lease["attempt"]) == (contract, 1)
         assert f"{contract}  claimed until " in as_agent("renew", contract, EHG_TASKS_CLAIM_TOKEN=token).out
+
+    def test_renew_reports_the_progress(
+        self, as_agent: Program, agent: AgentTasks, claim: ClaimContract
+    ) -> None:
+        contract, token = claim()
+        renew = ["renew", contract, "--token", token, "--progress"]
+        assert as_agent(*renew, '{"percent": 40}').code == 0
+        assert agent.outcome(contract).progress == {"percent": 40}
+        assert "must be a JSON object (TC005)" in as_agent.refuses(7, *renew, "[1]")
+        assert agent.outcome(contract).progress == {"percent": 40}
 
     @pytest.mark.parametrize("source", ['{"page": 1}', "@page.json", "-"])
     def test_complete_records_a_result_once(
@@ -283,6 +330,56 @@ class TestOutcome:
         agent.cancel(contract)
         assert as_agent("outcome", contract, "--wait", "60", "--json").json[0]["status"] == "cancelled"
 
+    def test_a_contract_that_has_not_ended_shows_what_it_waits_for_and_how_far_it_is(
+        self, as_agent: Program, agent: AgentTasks, backend: BackendTasks, create: CreateContract
+    ) -> None:
+        running, retried = create(), create()
+        first, second = agent.claim("DESIGN", limit=2)
+        agent.renew(first, progress={"percent": 40})
+        due = agent.fail(second, "no paper").next_attempt_at
+        delayed = create(not_before=datetime.now(UTC) + timedelta(hours=1))
+        dependent = create(depends_on=[running, retried])
+        paused = create(target_agent="QA")
+        backend.pause_agent("QA")
+        lines = as_agent("outcome", running, retried, delayed, dependent, paused).out.splitlines()
+        assert lines[0].split() == ["ID", "STATUS", "ATTEMPT", "SUMMARY"]
+        shown = [" ".join(line.split()[1:]) for line in lines[2:]]
+        assert shown[0] == 'in_progress 1 {"percent": 40}'
+        assert shown[1].startswith("pending 1 retry from 20")
+        assert shown[1].endswith(": no paper")
+        assert shown[2].startswith("pending - not before 20")
+        assert shown[3:] == ["pending - waits for 2 contracts", "pending - its agent is paused"]
+        fields = as_agent("outcome", retried).out
+        assert "waiting             retry\n" in fields
+        assert "omitted" not in fields
+        [outcome] = as_agent("outcome", retried, "--json").json
+        assert (outcome["attempt"], outcome["waiting"]) == (1, "retry")
+        assert datetime.fromisoformat(outcome["next_attempt_at"]) == due
+
+
+class TestHistory:
+    def test_each_attempt_has_a_row(
+        self, as_agent: Program, agent: AgentTasks, create: CreateContract
+    ) -> None:
+        contract = create()
+        result = as_agent("history", contract)
+        assert (result.code, result.out, result.err) == (0, "", "No attempt has begun.\n")
+        [claim] = agent.claim("DESIGN")
+        agent.release(claim)
+        [claim] = agent.claim("DESIGN")
+        agent.renew(claim, progress={"percent": 40})
+        header, _, first, second = as_agent("history", contract).out.splitlines()
+        assert header.split()[:3] == ["ATTEMPT", "OUTCOME", "CLAIMED"]
+        assert first.split()[:2] == ["1", "released"]
+        assert second.split()[:2] == ["2", "running"]
+        assert second.rstrip().endswith('{"percent": 40}')
+        attempts = as_agent("history", contract, "--json").json
+        assert [(item["attempt"], item["outcome"]) for item in attempts] == [(1, "released"), (2, None)]
+        assert not any("token" in name for name in attempts[0].keys() - {"execution_tokens"})
+
+    def test_an_unknown_contract_is_an_error(self, as_agent: Program) -> None:
+        assert "(TC001)" in as_agent.refuses(5, "history", SOME_ID)
+
 
 class TestSettings:
     @pytest.mark.parametrize(
@@ -290,6 +387,7 @@ class TestSettings:
         [
             ["claim", "A"],
             ["outcome", SOME_ID],
+            ["history", SOME_ID],
             ["cancel", SOME_ID],
             ["work", "--agent", "A", "--exec", "true"],
         ],

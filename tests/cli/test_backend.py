@@ -13,9 +13,11 @@ import pytest
 
 from ehg_tasks import AgentTasks
 from tests.access import specification as spec
-from tests.cli.conftest import CreateContract, Program
+from tests.cli.conftest import CreateContract, Program, ReadRow
 from tests.conftest import Project
+from tests.lifecycle.helpers import end_lease
 
+SOME_ID = "00000000-0000-4000-8000-000000000002"
 CHECK = "agent_task_contracts_status_check"
 INDEX = "idx_task_contracts_pending"
 
@@ -33,11 +35,11 @@ class TestCleanup:
         create: CreateContract,
         database: psycopg.Connection[Any],
     ) -> None:
-        old, claimed = create(priority=1), create(priority=2)
+        _, claimed = create(priority=1), create(priority=2)
         [claim] = agent.claim("DESIGN")
         assert str(claim.contract_id) == claimed
-        database.execute("update ehg_tasks.leases set expires_at = now()")
-        make_old(database, old, "created_at")
+        end_lease(database, claim.contract_id)
+        database.execute("update ehg_tasks.ready set claimable_since = now() - interval '40 days'")
         report = as_backend("cleanup", "--max-wait-minutes", "0", "--json").json
         assert report == {"failed_count": 0, "cancelled_count": 0, "requeued_count": 1}
         assert as_backend("cleanup").out == "0 back to pending, 0 failed, 1 cancelled\n"
@@ -68,9 +70,101 @@ def test_prune_deletes_contracts_that_ended_long_ago(
     for contract in (old, recent):
         agent.cancel(contract)
     make_old(database, old, "completed_at")
-    assert as_backend("prune", "--older-than-days", "50").out == "0 deleted\n"
-    assert as_backend("prune", "--json").json == {"deleted_count": 1}
+    assert as_backend("prune", "--older-than-days", "50").out == "0 contracts and 0 artifacts deleted\n"
+    assert as_backend("prune", "--json").json == {"deleted_count": 1, "deleted_artifact_count": 0}
     assert [contract["id"] for contract in as_backend("list", "--json").json] == [recent]
+
+
+def test_prune_deletes_the_outputs_too_on_request(
+    as_backend: Program, agent: AgentTasks, create: CreateContract, database: psycopg.Connection[Any]
+) -> None:
+    contract = create()
+    [claim] = agent.claim("DESIGN")
+    agent.complete(claim, output={"page": 1})
+    make_old(database, contract, "completed_at")
+    assert as_backend("prune", "--artifacts").out == "1 contracts and 1 artifacts deleted\n"
+    assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (0,)
+
+
+class TestRequeue:
+    def test_contracts_that_ended_are_pending_again(
+        self, as_backend: Program, agent: AgentTasks, create: CreateContract, row: ReadRow
+    ) -> None:
+        contracts = [create(), create()]
+        for contract in contracts:
+            agent.cancel(contract)
+        result = as_backend("requeue", *contracts, "--max-retries", "7")
+        lines = [f"{contract}  pending: task contract requeued" for contract in contracts]
+        assert (result.code, result.out.splitlines()) == (0, lines)
+        rows = [row(contract) for contract in contracts]
+        assert [(row["status"], row["max_retries"]) for row in rows] == [("pending", 7)] * 2
+        [again] = as_backend("requeue", contracts[0], "--json").json
+        assert (again["status"], again["was_duplicate"]) == ("pending", True)
+
+    def test_it_stops_at_the_first_contract_that_is_refused(
+        self, as_backend: Program, agent: AgentTasks, create: CreateContract, row: ReadRow
+    ) -> None:
+        first, second, third = create(), create(), create()
+        for contract in (first, third):
+            agent.cancel(contract)
+        agent.claim("DESIGN", contract_id=second)
+        assert "contract_id is not a UUID: 'x'" in as_backend.refuses(7, "requeue", first, "x")
+        assert row(first)["status"] == "cancelled"
+        result = as_backend("requeue", first, second, third)
+        assert (result.code, result.out) == (6, f"{first}  pending: task contract requeued\n")
+        assert "(TC003)" in result.err
+        assert row(third)["status"] == "cancelled"
+
+
+class TestAgents:
+    def test_the_token_of_a_new_agent_is_printed_once_as_a_line_of_a_dotenv_file(
+        self, as_backend: Program, as_agent: Program
+    ) -> None:
+        result = as_backend("register-agent", "DESIGN", "--description", "draws", "--max-running", "2")
+        assert result.code == 0
+        assert result.err == "DESIGN is registered. Keep the token: it is not shown again.\n"
+        assert "(42501)" in as_agent.refuses(4, "claim", "DESIGN")
+        (as_agent.folder / ".env").write_text(result.out)
+        assert as_agent("claim", "DESIGN", "--json").json == []
+
+        again = as_backend("register-agent", "DESIGN")
+        assert (again.code, again.out) == (0, "")
+        assert again.err == "DESIGN was registered before. It has a token: rotate-agent issues a new one.\n"
+        assert as_backend("register-agent", "DESIGN", "--json").json["token"] is None
+
+    def test_a_rotated_token_replaces_the_previous_one_after_a_grace_period(
+        self, as_backend: Program, as_agent: Program
+    ) -> None:
+        first = as_backend("register-agent", "DESIGN", "--json").json["token"]
+        result = as_backend("rotate-agent", "DESIGN")
+        name, second = result.out.strip().split("=")
+        assert (name, result.code) == ("EHG_AGENT_TOKEN", 0)
+        assert result.err.startswith("DESIGN has a new token. The previous one works until 20")
+        for token in (first, second):
+            assert as_agent("claim", "DESIGN", "--json", EHG_AGENT_TOKEN=token).json == []
+        third = as_backend("rotate-agent", "DESIGN", "--grace", "0", "--json").json["token"]
+        assert second not in as_agent.refuses(4, "claim", "DESIGN", EHG_AGENT_TOKEN=second)
+        assert as_agent("claim", "DESIGN", "--json", EHG_AGENT_TOKEN=third).json == []
+
+    def test_an_agent_without_a_token_is_paused_resumed_and_removed(
+        self, as_backend: Program, as_agent: Program, create: CreateContract
+    ) -> None:
+        create()
+        result = as_backend("register-agent", "DESIGN", "--no-token")
+        assert (result.code, result.out, result.err) == (0, "", "DESIGN is registered.\n")
+        assert as_backend("pause-agent", "DESIGN").out == "DESIGN  agent paused\n"
+        assert as_backend("pause-agent", "DESIGN", "--json").json["was_duplicate"] is True
+        assert as_agent("claim", "DESIGN", "--json").json == []
+        assert as_backend("resume-agent", "DESIGN").out == "DESIGN  agent resumed\n"
+        assert len(as_agent("claim", "DESIGN", "--json").json) == 1
+        assert as_backend("remove-agent", "DESIGN").out == "DESIGN  agent removed\n"
+        for command in ("resume-agent", "remove-agent", "rotate-agent"):
+            assert 'no registered agent "DESIGN" (TC001)' in as_backend.refuses(5, command, "DESIGN")
+
+    def test_a_bad_token_is_refused_without_quoting_it(self, as_agent: Program) -> None:
+        error = as_agent.refuses(3, "claim", "DESIGN", EHG_AGENT_TOKEN="agent_HIDDEN 1")
+        assert error.startswith("ehg-tasks: the agent token is blank, or holds a space")
+        assert "HIDDEN" not in error
 
 
 class TestDescribe:
@@ -132,8 +226,12 @@ class TestVerify:
         assert (as_json.code, json.loads(as_json.out)["differences"]) == (1, [difference])
 
 
-@pytest.mark.parametrize("command", ["cleanup", "prune", "describe", "verify"])
+@pytest.mark.parametrize(
+    "command",
+    ["cleanup", "prune", "describe", "verify", f"requeue {SOME_ID}", "register-agent A", "rotate-agent A",
+     "pause-agent A", "resume-agent A", "remove-agent A"],
+)  # fmt: skip
 def test_backend_jobs_need_the_secret_key(as_agent: Program, project: Project, command: str) -> None:
-    assert "Set SUPABASE_SECRET_KEY" in as_agent.refuses(3, command)
-    error = as_agent.refuses(3, command, SUPABASE_SECRET_KEY=project.publishable_key)
+    assert "Set SUPABASE_SECRET_KEY" in as_agent.refuses(3, *command.split())
+    error = as_agent.refuses(3, *command.split(), SUPABASE_SECRET_KEY=project.publishable_key)
     assert "BackendTasks needs a secret key, but was given a publishable key" in error

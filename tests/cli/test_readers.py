@@ -9,12 +9,13 @@ import select
 import signal
 import subprocess
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from ehg_tasks import AgentTasks, DashboardTasks, TaskContract
+from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks, TaskContract
 from ehg_tasks.cli.readers import FILTERS
 from ehg_tasks.pages import ContractFilters
 from tests.cli.conftest import CreateContract, Program
@@ -81,10 +82,12 @@ class TestList:
         assert as_backend("count", "--created-after", "2099-01-01", "--json").json == 0
 
     def test_control_characters_of_agents_are_escaped(
-        self, as_backend: Program, create: CreateContract
+        self, as_backend: Program, create: CreateContract, database: psycopg.Connection[Any]
     ) -> None:
         objective = "[red]\x1b[2J\x9b2J\n" + "long " * 50
-        contract = create(objective, target_agent="A\x1b[31m")
+        contract = create(objective)
+        # Only a direct write can leave such a name.
+        database.execute("update public.agent_task_contracts set target_agent = e'A\\x1b[31m'")
         table = as_backend("list").out
         [line] = [line for line in table.splitlines() if contract in line]
         assert "[red]\\x1b[2J\\x9b2J long" in line
@@ -123,17 +126,34 @@ class TestShow:
 
 
 def test_stats_has_a_row_for_each_agent_and_status(as_backend: Program, create: CreateContract) -> None:
-    for _ in range(2):
-        create()
+    create()
+    create(not_before=datetime.now(UTC) + timedelta(hours=1))
     [statistics] = as_backend("stats", "--json").json
-    assert (statistics["target_agent"], statistics["status"], statistics["contracts"]) == (
-        "DESIGN",
-        "pending",
-        2,
-    )
+    names = ("target_agent", "status", "contracts", "held", "running", "over_budget")
+    assert [statistics[name] for name in names] == ["DESIGN", "pending", 2, 1, None, 0]
     header, _, row = as_backend("stats").out.splitlines()
-    assert header.split()[:3] == ["AGENT", "STATUS", "COUNT"]
-    assert row.split()[:3] == ["DESIGN", "pending", "2"]
+    assert header.split()[:4] == ["AGENT", "STATUS", "COUNT", "HELD"]
+    assert row.split()[:4] == ["DESIGN", "pending", "2", "1"]
+
+
+def test_agents_lists_the_registry_with_what_runs_and_waits(
+    as_backend: Program, as_user: Program, backend: BackendTasks, agent: AgentTasks, create: CreateContract
+) -> None:
+    assert as_backend("agents").err == "No agent is registered.\n"
+    backend.register_agent("DESIGN", description="draws pages", max_running=3, with_token=False)
+    backend.register_agent("QA")
+    backend.pause_agent("QA")
+    create()
+    create()
+    agent.claim("DESIGN")
+    create(not_before=datetime.now(UTC) + timedelta(hours=1))
+    header, _, *rows = as_user("agents").out.splitlines()
+    assert header.split() == ["NAME", "TOKEN", "PAUSED", "RUNNING", "MAX", "READY", "HELD", "DESCRIPTION"]
+    assert [row.split() for row in rows] == [
+        ["DESIGN", "no", "no", "1", "3", "1", "1", "draws", "pages"],
+        ["QA", "yes", "yes", "0", "-", "0", "0", "-"],
+    ]
+    assert [row["name"] for row in as_backend("agents", "--json").json] == ["DESIGN", "QA"]
 
 
 class TestWatch:
@@ -204,7 +224,9 @@ class TestWatch:
 
 
 class TestCredentials:
-    @pytest.mark.parametrize("arguments", [["list"], ["count"], ["show", SESSION], ["stats"], ["watch"]])
+    @pytest.mark.parametrize(
+        "arguments", [["list"], ["count"], ["show", SESSION], ["stats"], ["agents"], ["watch"]]
+    )
     def test_readers_need_a_secret_key_or_a_user(self, as_agent: Program, arguments: list[str]) -> None:
         assert HINT in as_agent.refuses(3, *arguments)
 

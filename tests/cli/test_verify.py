@@ -44,7 +44,7 @@ def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
             f"alter table {TABLE} drop constraint agent_task_contracts_status_check",
             "missing constraint: agent_task_contracts_status_check",
         ),
-        ("drop index public.idx_task_contracts_claim_order", "missing index: idx_task_contracts_claim_order"),
+        ("drop index public.idx_task_contracts_pending", "missing index: idx_task_contracts_pending"),
         (f"create index spare on {TABLE} (created_at)", "extra index: spare"),
         (
             f"alter table {TABLE} disable row level security",
@@ -81,8 +81,8 @@ def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
             "changed function: ehg_tasks.is_blank(text) has a different body",
         ),
         (
-            "alter function ehg_tasks.prune_task_contracts(integer, integer) security invoker",
-            "changed function: ehg_tasks.prune_task_contracts(integer,integer)"
+            "alter function ehg_tasks.prune_task_contracts(integer, integer, boolean) security invoker",
+            "changed function: ehg_tasks.prune_task_contracts(integer,integer,boolean)"
             " has security invoker instead of definer",
         ),
         (
@@ -96,17 +96,17 @@ def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
         ),
         (
             "create function public.queue_length() returns integer language sql as"
-            " 'select count(*)::integer from ehg_tasks.leases'",
+            " 'select count(*)::integer from ehg_tasks.attempts'",
             "extra function: public.queue_length()",
         ),
         (
             "create function public.parsed() returns bigint"
-            " begin atomic select count(*) from ehg_tasks.leases; end",
+            " begin atomic select count(*) from ehg_tasks.attempts; end",
             "extra function: public.parsed()",
         ),
         (
             "create function public.quoted() returns integer language sql as"
-            """ 'select count(*)::integer from "ehg_tasks".leases'""",
+            """ 'select count(*)::integer from "ehg_tasks".attempts'""",
             "extra function: public.quoted()",
         ),
         (
@@ -123,8 +123,8 @@ def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
             'changed view: public.task_contract_stats has options [] instead of ["security_invoker=true"]',
         ),
         (
-            "alter table ehg_tasks.leases drop column request_key",
-            "missing part: column ehg_tasks.leases.request_key",
+            "alter table ehg_tasks.attempts drop column request_key",
+            "missing part: column ehg_tasks.attempts.request_key",
         ),
         (f"grant truncate on {TABLE} to anon", f"extra grant: TRUNCATE on {TABLE} to anon"),
         (f"grant select (id) on {TABLE} to public", f"extra grant: SELECT on {TABLE}.id to PUBLIC"),

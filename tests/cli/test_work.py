@@ -96,7 +96,8 @@ class TestResults:
     ) -> None:
         contract = create("environment")
         secrets = {"SUPABASE_SECRET_KEY": "sb_secret_x", "SUPABASE_PASSWORD": "x", "SUPABASE_DB_URL": "x"}
-        secrets |= {"SUPABASE_ACCESS_TOKEN": "x", "EHG_TASKS_CLAIM_TOKEN": "x", "OURS": "stays"}
+        secrets |= {"SUPABASE_ACCESS_TOKEN": "x", "EHG_TASKS_CLAIM_TOKEN": "x", "EHG_AGENT_TOKEN": "x"}
+        secrets["OURS"] = "stays"
         work(as_agent, command, **secrets)
         output: Any = agent.outcome(contract).output
         assert output["OURS"] == "stays"
@@ -207,6 +208,21 @@ class TestFailures:
         assert row(contract)["error_message"].startswith("CommandFailed: cannot run ./program: No such file")
 
 
+def test_a_cancelled_contract_kills_its_program(
+    as_agent: Program, agent: AgentTasks, create: CreateContract, tmp_path: Path
+) -> None:
+    contract = create("hang")
+    os.mkfifo(tmp_path / "alive")
+    hang = shlex.join(["sh", "-c", "echo started > alive; exec 3>alive; exec sleep 600"])
+    options = ("--once", "--lease", "5", "--renew-every", "0.1")
+    with working(as_agent, hang, *options) as worker, (tmp_path / "alive").open() as alive:
+        assert alive.readline() == "started\n"
+        agent.cancel(contract)
+        assert alive.read() == ""
+        _, log = worker.communicate(timeout=60)
+    assert (worker.returncode, "the work is dropped: the contract was cancelled" in log) == (0, True)
+
+
 @contextmanager
 def named_pipe(path: Path) -> Iterator[int]:
     """A named pipe, open for reading; a read is empty when no process holds it open for writing."""
@@ -292,7 +308,7 @@ class TestSignals:
             "in_progress"
         ]
 
-        database.execute("update ehg_tasks.leases set expires_at = now()")
+        database.execute("update ehg_tasks.attempts set expires_at = now() where ended_at is null")
         work(as_agent, command)
         rows = [row(contract) for contract in contracts]
         assert [r["status"] for r in rows] == ["completed"] * 10
@@ -311,6 +327,21 @@ class TestSignals:
 )
 def test_a_command_that_is_not_a_program_is_refused(as_agent: Program, command: str, error: str) -> None:
     assert error in as_agent.refuses(7, "work", "--agent", "DESIGN", "--exec", command)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "error"),
+    [
+        (["--lease", "4"], 2, "--lease"),
+        (["--lease", "5", "--renew-every", "5"], 7, "renew_every must be more than 0 and less than"),
+    ],
+)
+def test_a_lease_that_would_expire_between_renewals_is_refused(
+    as_agent: Program, options: list[str], code: int, error: str
+) -> None:
+    result = as_agent("work", "--agent", "DESIGN", "--exec", "true", "--once", *options)
+    assert (result.code, result.out) == (code, "")
+    assert error in result.err
 
 
 def test_an_unknown_key_ends_the_worker(program: Program) -> None:

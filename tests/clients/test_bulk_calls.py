@@ -57,9 +57,8 @@ def test_each_claim_is_renewed_or_shows_what_has_become_of_it(agent: AgentTasks)
     assert renewals[1].lease_expires_at is not None
     assert renewals[1].lease_expires_at > held.lease_expires_at
     assert renewals[1].attempt == 1
-    assert {
-        (renewal.lease_expires_at, renewal.attempt) for renewal in renewals if renewal.state != "renewed"
-    } == {(None, None)}
+    ended = [(renewal.lease_expires_at, renewal.attempt) for renewal in renewals if renewal != renewals[1]]
+    assert ended == [(None, None)] * 4
 
 
 def test_a_renewal_reports_the_progress_of_the_contracts_that_have_any(agent: AgentTasks) -> None:
@@ -79,7 +78,7 @@ def test_more_claims_than_fit_in_a_call_are_renewed_and_completed_in_several(age
 
 def test_without_claims_no_call_is_made() -> None:
     with AgentTasks(url="http://127.0.0.1:9", key="sb_publishable_x", retries=0) as agent:
-        assert agent.renew_many([]) == agent.complete_many([]) == agent.outcomes([]) == []
+        assert [*agent.renew_many([]), *agent.complete_many([]), *agent.outcomes([])] == []
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -97,22 +96,14 @@ def test_a_refused_result_does_not_affect_the_others(agent: AgentTasks, database
             NewResult(last),
         ]
     )
-    assert [type(result.error) for result in results] == [
-        type(None),
-        ClaimLost,
-        TooLarge,
-        InvalidData,
-        type(None),
-    ]
+    assert [type(result.error) for result in results[1:4]] == [ClaimLost, TooLarge, InvalidData]
+    assert results[0].error is results[4].error is None
     assert [result.success for result in results] == [True, False, False, False, True]
-    outcomes = agent.outcomes(claim.id for claim in (first, lost, large, strange, last))
-    assert [o.status for o in outcomes] == ["completed", "pending", "in_progress", "in_progress", "completed"]
-    assert (outcomes[0].output, outcomes[0].result_summary, outcomes[0].execution_tokens) == (
-        {"n": 1},
-        "one",
-        3,
-    )
-    assert results[0].output_artifact_id == outcomes[0].output_artifact_id
+    statuses = [agent.outcome(claim.id).status for claim in (first, lost, large, strange, last)]
+    assert statuses == ["completed", "pending", "in_progress", "in_progress", "completed"]
+    outcome = agent.outcome(first.id)
+    assert (outcome.output, outcome.result_summary, outcome.execution_tokens) == ({"n": 1}, "one", 3)
+    assert outcome.output_artifact_id == results[0].output_artifact_id
     assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (1,)
 
 

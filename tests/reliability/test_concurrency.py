@@ -18,10 +18,12 @@ from ehg_tasks import (
     Claim,
     ClaimLost,
     IdempotencyConflict,
+    NewResult,
     StatusConflict,
     TaskContractError,
 )
 from tests.conftest import Project
+from tests.lifecycle.helpers import leases
 from tests.reliability.helpers import create_contracts
 
 Contracts = Callable[[], list[dict[str, Any]]]
@@ -75,7 +77,7 @@ def test_concurrent_repeats_of_a_claim_call_get_the_same_claims(
     results = in_threads(AGENTS, lambda _: agent.claim("T", limit=5, request_key=key))
     tokens = {tuple(sorted(claim.claim_token for claim in claims)) for claims in results}
     assert len(tokens) == 1
-    assert database.execute("select count(*) from ehg_tasks.leases").fetchone() == (5,)
+    assert len(leases(database)) == 5
 
 
 def test_concurrent_repeats_of_a_result_record_it_once(agent: AgentTasks, database: Connection[Any]) -> None:
@@ -85,6 +87,24 @@ def test_concurrent_repeats_of_a_result_record_it_once(agent: AgentTasks, databa
     assert Counter(result.was_duplicate for result in results) == {True: AGENTS - 1, False: 1}
     assert len({result.output_artifact_id for result in results}) == 1
     assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (1,)
+
+
+def test_concurrent_bulk_calls_in_opposite_orders_record_each_result_once(
+    agent: AgentTasks, database: Connection[Any]
+) -> None:
+    create_contracts(agent, 60)
+    claims = agent.claim("T", limit=60)
+    results = [NewResult(claim, output={"n": number}) for number, claim in enumerate(claims)]
+
+    def run(number: int) -> Any:
+        step = 1 if number % 2 else -1
+        agent.renew_many(claims[::step])
+        return agent.complete_many(results[::step])
+
+    answers = [answer for part in in_threads(AGENTS, run) for answer in part]
+    assert {(answer.status, answer.error) for answer in answers} == {("completed", None)}
+    assert Counter(answer.was_duplicate for answer in answers) == {True: 60 * (AGENTS - 1), False: 60}
+    assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (60,)
 
 
 def test_only_one_of_several_concurrent_results_is_recorded(
@@ -153,4 +173,4 @@ def test_every_contract_ends_while_all_functions_run_concurrently(
     assert len(final) == 60
     assert {row["status"] for row in final} <= {"completed", "failed", "cancelled"}
     assert all(row["completed_at"] is not None for row in final)
-    assert database.execute("select count(*) from ehg_tasks.leases").fetchone() == (0,)
+    assert leases(database) == []

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from ehg_tasks import AgentTasks, FinalFailure, Task, Worker, WorkerCounters
-from ehg_tasks.worker import tasks
+from ehg_tasks.worker import attempt
 from tests.conftest import Project
 from tests.lifecycle.helpers import contract, leases
 from tests.reliability.helpers import Database, create_contracts, start_in_thread, statuses, wait_until
@@ -90,18 +90,13 @@ def test_a_claim_call_is_repeated_until_its_answer_arrives(
     assert {contract(database, contract_id)["retry_count"] for contract_id in ids} == {0}
 
 
-def test_a_lease_is_counted_from_the_first_claim_call_whose_answer_was_lost(
+def test_a_time_limit_is_counted_from_the_first_claim_call_whose_answer_was_lost(
     project: Project, agent: AgentTasks, proxy: Proxy
 ) -> None:
     create_contracts(agent, timeout_minutes=1)
     lose(proxy, "claim_task_contract", 1)
     left: list[float] = []
-
-    def handler(task: Task) -> None:
-        left.append(task.seconds_left)
-        wait_until(lambda: "renew_task_contract" in proxy.calls)
-
-    worker_behind(proxy, project, handler, poll_seconds=2, renew_every=0.5).run()
+    worker_behind(proxy, project, lambda task: left.append(task.seconds_left), poll_seconds=2).run()
     assert left[0] < 59  # the worker waited for a second or more before it repeated the call
 
 
@@ -145,13 +140,13 @@ def test_an_outcome_is_sent_until_its_answer_arrives(
     )
 
 
-def test_a_worker_gives_up_an_outcome_that_does_not_arrive_within_the_length_of_a_lease(
+def test_a_worker_gives_up_an_outcome_that_does_not_arrive_within_the_length_of_an_attempt(
     project: Project, agent: AgentTasks, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_contracts(agent)
-    monkeypatch.setattr(tasks, "lease_length", lambda _: 0.5)  # the shortest lease lasts a minute
+    monkeypatch.setattr(attempt, "time_limit", lambda _: 0.5)  # the shortest one is a minute
     lose(proxy, "complete_task_contract", 1000, "request")
-    worker = worker_behind(proxy, project, CountingHandler(), renew_every=60)
+    worker = worker_behind(proxy, project, CountingHandler())
     worker.run()
     assert worker.counters == WorkerCounters(1, 0, 0, 0, 0, 1, 0)
 
@@ -179,18 +174,44 @@ def test_a_failed_renewal_is_retried(
     project: Project, agent: AgentTasks, database: Database, proxy: Proxy
 ) -> None:
     create_contracts(agent)
-    lose(proxy, "renew_task_contract", 3, "request")
+    lose(proxy, "renew_task_contracts", 3, "request")
 
     def handler(_: Task) -> None:
         [lease] = leases(database)
         wait_until(lambda: leases(database)[0]["expires_at"] > lease["expires_at"])
-        renewals.append(Counter(proxy.calls)["renew_task_contract"])
+        renewals.append(Counter(proxy.calls)["renew_task_contracts"])
 
     renewals: list[int] = []
     worker = worker_behind(proxy, project, handler, renew_every=0.05)
     worker.run()
     assert renewals[0] > 3
     assert worker.counters == WorkerCounters(1, 1, 0, 0, 0, 0, 0)
+
+
+def test_one_call_renews_every_lease_until_its_result_is_recorded(
+    project: Project, agent: AgentTasks, database: Database, proxy: Proxy
+) -> None:
+    ids = create_contracts(agent, 4)
+    claimed: list[list[Any]] = []
+    renewed: list[list[Any]] = []
+
+    def answered(function: str) -> None:
+        ends = [lease["expires_at"] for lease in leases(database)]
+        if function == "claim_task_contract":
+            claimed.append(ends)
+        if function == "renew_task_contracts":
+            renewed.append(ends)
+
+    def fault(function: str) -> Fault:  # no result arrives before the second renewal
+        return "request" if function == "complete_task_contract" and len(renewed) < 2 else None
+
+    proxy.answered, proxy.fault = answered, fault
+    worker = worker_behind(proxy, project, CountingHandler(), concurrency=4, renew_every=0.2)
+    worker.run()
+    assert worker.counters == WorkerCounters(4, 4, 0, 0, 0, 0, 0)
+    for before, after in ((claimed[0], renewed[0]), (renewed[0], renewed[1])):
+        assert [new > old for old, new in zip(before, after, strict=True)] == [True] * 4
+    assert statuses(agent, ids) == ["completed"] * 4
 
 
 def test_a_worker_waits_for_a_server_that_is_down(

@@ -3,49 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ehg_tasks import AgentTasks, AsyncTask, Claim, Task
-from ehg_tasks.worker import tasks
-from tests.lifecycle.helpers import contract
+from tests.lifecycle.helpers import contract, leases
 from tests.reliability.helpers import Database, create_contracts, run_worker, take_over, wait_until
 
 
-def test_a_worker_renews_its_lease_while_the_handler_runs(agent: AgentTasks, database: Database) -> None:
-    create_contracts(agent)
-    renewed = "select expires_at > clock_timestamp() + interval '1 minute' from ehg_tasks.leases"
-
-    def handler(task: Task) -> None:
-        left = task.seconds_left
-
-        def increased() -> bool:  # without a renewal it only decreases
-            nonlocal left
-            before, left = left, task.seconds_left
-            return left > before
-
-        database.execute("update ehg_tasks.leases set expires_at = clock_timestamp() + interval '5 seconds'")
-        wait_until(lambda: database.execute(renewed).fetchone() == (True,))
-        wait_until(increased)
-
-    assert run_worker(agent, handler, renew_every=0.1).completed == 1
-
-
-def test_a_worker_renews_its_lease_before_it_ends_by_default(
-    agent: AgentTasks, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("options", "seconds"), [({}, 60), ({"lease_seconds": 90}, 90)], ids=str)
+def test_a_worker_claims_with_a_short_lease_and_renews_it_while_the_handler_runs(
+    agent: AgentTasks, database: Database, options: dict[str, int], seconds: int
 ) -> None:
     create_contracts(agent)
-    monkeypatch.setattr(tasks, "lease_length", lambda _: 9.0)  # the shortest lease lasts a minute
 
-    def handler(task: Task) -> None:
-        left = before = task.seconds_left
-        while left <= before:
-            time.sleep(0.02)
-            before, left = left, task.seconds_left
-            assert left > 0
+    def handler(_: Task) -> None:
+        [lease] = leases(database)
+        assert lease["expires_at"] - lease["claimed_at"] == timedelta(seconds=seconds)
+        wait_until(lambda: leases(database)[0]["expires_at"] > lease["expires_at"])
 
-    assert run_worker(agent, handler).completed == 1
+    assert run_worker(agent, handler, renew_every=0.1, **options).completed == 1
+
+
+def test_a_worker_renews_its_lease_before_it_ends_by_default(agent: AgentTasks, database: Database) -> None:
+    create_contracts(agent)
+
+    def handler(_: Task) -> None:
+        [lease] = leases(database)
+        wait_until(lambda: leases(database)[0]["expires_at"] > lease["expires_at"])
+        assert datetime.now(UTC) < lease["expires_at"]
+
+    assert run_worker(agent, handler, lease_seconds=6).completed == 1
+
+
+def test_the_time_limit_cancels_the_task(
+    agent: AgentTasks, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    [contract_id] = create_contracts(agent)
+    cancelled = []
+
+    def handler(task: Task) -> str:
+        database.execute("update ehg_tasks.attempts set claimed_at = claimed_at - interval '1 hour'")
+        cancelled.append(task.wait(60))
+        return "too late"
+
+    assert run_worker(agent, handler, renew_every=0.1).lost == 1
+    assert cancelled == [True]
+    assert "the work is dropped: the attempt has reached its time limit" in caplog.text
+    assert contract(database, contract_id)["output_artifact_id"] is None
 
 
 def test_a_lost_lease_cancels_the_task_of_a_thread(agent: AgentTasks, database: Database) -> None:

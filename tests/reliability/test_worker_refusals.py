@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from ehg_tasks import AccessDenied, AgentTasks, AuthenticationFailed, BadArgument, Task, Worker
+from ehg_tasks import (
+    AccessDenied,
+    AgentTasks,
+    AuthenticationFailed,
+    BackendTasks,
+    BadArgument,
+    Task,
+    Worker,
+)
 from ehg_tasks import WorkerCounters as Counters
 from tests.conftest import Project
 from tests.reliability.helpers import Database, create_contracts
@@ -14,8 +22,16 @@ from tests.reliability.helpers import Database, create_contracts
 
 @pytest.mark.parametrize(
     "options",
-    [{"concurrency": 0}, {"poll_seconds": 0}, {"renew_every": 0}, {"grace_seconds": -1}],
-    ids=lambda options: next(iter(options)),
+    [
+        {"concurrency": 0},
+        {"poll_seconds": 0},
+        {"grace_seconds": -1},
+        {"lease_seconds": 4},
+        {"renew_every": 0},
+        {"renew_every": 60},
+        {"renew_every": 5, "lease_seconds": 5},
+    ],
+    ids=str,
 )
 def test_an_option_out_of_range_is_refused(agent: AgentTasks, options: dict[str, Any]) -> None:
     with pytest.raises(BadArgument, match=next(iter(options))):
@@ -27,6 +43,19 @@ def test_a_worker_ends_when_its_key_is_refused(project: Project) -> None:
         worker = Worker(client, "T", lambda _: None)
     with pytest.raises(AuthenticationFailed):
         worker.run()
+
+
+def test_a_worker_of_a_registered_agent_needs_its_token(
+    project: Project, backend: BackendTasks, agent: AgentTasks
+) -> None:
+    token = backend.register_agent("T").token
+    [contract_id] = create_contracts(agent)
+    with pytest.raises(AccessDenied, match='agent "T" is registered'):
+        Worker(agent, "T", lambda _: None).run()
+    assert agent.outcome(contract_id).attempt is None
+    with AgentTasks(url=project.url, key=project.publishable_key, agent_token=token) as registered:
+        Worker(registered, "T", lambda _: None, until_idle=True).run()
+    assert agent.outcome(contract_id).status == "completed"
 
 
 def test_a_worker_ends_when_its_agent_name_is_refused(agent: AgentTasks) -> None:

@@ -162,7 +162,7 @@ def test_a_key_with_an_illegal_character_is_refused(character: str) -> None:
 
 @pytest.mark.parametrize("token", ["", " ", "two words", "a\n", "a\r\nX-Other: 1", "é", "a\0", "\x7f"])
 def test_an_agent_token_that_fits_no_header_is_refused(token: str) -> None:
-    with pytest.raises(SettingsError, match="^the agent token is blank, or holds a space") as raised:
+    with pytest.raises(SettingsError, match=r"^the agent token is blank, or holds a space") as raised:
         agent_token(None, f"{AGENT}{token}" if token.strip() else token)
     assert "HIDDEN789" not in str(raised.value)
 

@@ -27,7 +27,7 @@ def test_an_item_of_a_bulk_call_has_the_same_fields_without_the_prefix() -> None
         "contract_id": str(ID),
         "progress": {"percent": 5},
     }
-    with pytest.raises(BadArgument, match="^claim_token is not a UUID"):
+    with pytest.raises(BadArgument, match=r"^claim_token is not a UUID"):
         fields({"claim_token": "x"}, {})
 
 
