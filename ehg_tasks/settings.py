@@ -149,7 +149,7 @@ def url_and_key(
     return check_url(url), key
 
 
-def agent_token(settings: Settings | None, given: str | None) -> str | None:
+def checked_agent_token(settings: Settings | None, given: str | None) -> str | None:
     """The token for an agent's client: the given one, or else that of the settings.
 
     Raises:

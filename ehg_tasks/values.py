@@ -19,11 +19,11 @@ _UUIDS = frozenset(
 
 
 def parameters(required: Mapping[str, Any], optional: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON parameters of a database function, named `p_…`; see `fields`."""
-    return {f"p_{name}": value for name, value in fields(required, optional).items()}
+    """The JSON parameters of a database function, named `p_…`; see `item_fields`."""
+    return {f"p_{name}": value for name, value in item_fields(required, optional).items()}
 
 
-def fields(required: Mapping[str, Any], optional: Mapping[str, Any]) -> dict[str, Any]:
+def item_fields(required: Mapping[str, Any], optional: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a database function without their prefix, as an item of a bulk call has them.
 
     A required one that is None is sent as null. An optional one is left out, so that its default lives

@@ -29,9 +29,8 @@ from ehg_tasks.models import (
 )
 from ehg_tasks.new_contract import NewContract, NewContractFields
 from ehg_tasks.new_result import NewResult
-from ehg_tasks.settings import AGENT_TOKEN_HEADER, Settings
-from ehg_tasks.settings import agent_token as checked_agent_token
-from ehg_tasks.values import fields, uuid_text
+from ehg_tasks.settings import AGENT_TOKEN_HEADER, Settings, checked_agent_token
+from ehg_tasks.values import item_fields, uuid_text
 
 Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what `complete` accepts
 
@@ -163,7 +162,7 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
             For each claim, in their order, whether it is renewed, or else what has become of it.
         """
         reports = progress or {}
-        items = [fields(_proof(claim), {"progress": reports.get(claim.contract_id)}) for claim in claims]
+        items = [item_fields(_proof(claim), {"progress": reports.get(claim.contract_id)}) for claim in claims]
         return self._rpc_each("renew_task_contracts", Renewal, "claims", items)
 
     def complete(
@@ -216,7 +215,7 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
         Raises:
             BadArgument: an output is not JSON; nothing has been sent.
         """
-        items = [fields(*_completion(result)) for result in results]
+        items = [item_fields(*_completion(result)) for result in results]
         return self._rpc_each("complete_task_contracts", BulkCompletion, "results", items)
 
     def fail(self, claim: ClaimHandle, message: str, *, retry: bool = True) -> FailedAttempt:

@@ -118,7 +118,11 @@ def test_new_contract_fits_an_insert(generated: ModuleType) -> None:
     required = {name for name, hint in hints.items() if get_origin(hint) is not NotRequired}
     ours = fields(NewContract)
     ours["id"] = ours.pop("contract_id")
-    for name in ("not_before", "depends_on", "on_dependency_failure"):  # not columns: they say what to wait for
+    for name in (
+        "not_before",
+        "depends_on",
+        "on_dependency_failure",
+    ):  # not columns of the table
         del ours[name]
     assert {name: kind for name, (kind, _) in ours.items()} == {name: plain(hints[name])[0] for name in ours}
     assert {name for name, field in NewContract.model_fields.items() if field.is_required()} == required

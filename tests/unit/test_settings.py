@@ -14,9 +14,9 @@ from ehg_tasks.settings import (
     Connection,
     KeyKind,
     Settings,
-    agent_token,
     check_key,
     check_url,
+    checked_agent_token,
     is_loopback,
     key_kind,
     url_and_key,
@@ -60,7 +60,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.url == URL
     assert settings.key("publishable").get_secret_value() == PUBLISHABLE
     assert settings.key("secret").get_secret_value() == SECRET
-    assert agent_token(settings, None) == AGENT
+    assert checked_agent_token(settings, None) == AGENT
     assert settings == Settings.of(URL, PUBLISHABLE, SECRET, AGENT)
 
 
@@ -163,15 +163,15 @@ def test_a_key_with_an_illegal_character_is_refused(character: str) -> None:
 @pytest.mark.parametrize("token", ["", " ", "two words", "a\n", "a\r\nX-Other: 1", "é", "a\0", "\x7f"])
 def test_an_agent_token_that_fits_no_header_is_refused(token: str) -> None:
     with pytest.raises(SettingsError, match=r"^the agent token is blank, or holds a space") as raised:
-        agent_token(None, f"{AGENT}{token}" if token.strip() else token)
+        checked_agent_token(None, f"{AGENT}{token}" if token.strip() else token)
     assert "HIDDEN789" not in str(raised.value)
 
 
 def test_a_given_agent_token_takes_precedence_over_the_settings() -> None:
     settings = Settings.of(URL, agent_token=AGENT)
-    assert agent_token(settings, None) == AGENT
-    assert agent_token(settings, "agent_other") == "agent_other"
-    assert agent_token(Settings.of(URL), None) is agent_token(None, None) is None
+    assert checked_agent_token(settings, None) == AGENT
+    assert checked_agent_token(settings, "agent_other") == "agent_other"
+    assert checked_agent_token(Settings.of(URL), None) is checked_agent_token(None, None) is None
 
 
 def test_text_that_is_not_a_token_is_called_so() -> None:

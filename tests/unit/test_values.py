@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from ehg_tasks.errors import BadArgument
-from ehg_tasks.values import fields, parameters, storable, timestamp, uuid_text
+from ehg_tasks.values import item_fields, parameters, storable, timestamp, uuid_text
 
 ID = UUID(int=1)
 
@@ -23,12 +23,12 @@ def test_an_optional_parameter_that_is_none_is_left_out_and_a_required_one_is_se
 
 
 def test_an_item_of_a_bulk_call_has_the_same_fields_without_the_prefix() -> None:
-    assert fields({"contract_id": ID}, {"output": None, "progress": {"percent": 5}}) == {
+    assert item_fields({"contract_id": ID}, {"output": None, "progress": {"percent": 5}}) == {
         "contract_id": str(ID),
         "progress": {"percent": 5},
     }
     with pytest.raises(BadArgument, match=r"^claim_token is not a UUID"):
-        fields({"claim_token": "x"}, {})
+        item_fields({"claim_token": "x"}, {})
 
 
 def test_ids_are_checked_and_sent_as_text() -> None:
