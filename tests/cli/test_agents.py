@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from ehg_tasks import AgentTasks, BackendTasks, NewContract
@@ -331,13 +332,20 @@ class TestOutcome:
         assert as_agent("outcome", contract, "--wait", "60", "--json").json[0]["status"] == "cancelled"
 
     def test_a_contract_that_has_not_ended_shows_what_it_waits_for_and_how_far_it_is(
-        self, as_agent: Program, agent: AgentTasks, backend: BackendTasks, create: CreateContract
+        self,
+        as_agent: Program,
+        agent: AgentTasks,
+        backend: BackendTasks,
+        create: CreateContract,
+        database: psycopg.Connection[Any],
     ) -> None:
         running, retried = create(), create()
         first, second = agent.claim("DESIGN", limit=2)
         agent.renew(first, progress={"percent": 40})
-        due = agent.fail(second, "no paper").next_attempt_at
-        delayed = create(not_before=datetime.now(UTC) + timedelta(hours=1))
+        agent.fail(second, "no paper")
+        due = datetime.now(UTC) + timedelta(hours=1)
+        database.execute("update ehg_tasks.held set not_before = %s", [due])
+        delayed = create(not_before=due)
         dependent = create(depends_on=[running, retried])
         paused = create(target_agent="QA")
         backend.pause_agent("QA")

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from ehg_tasks import AgentTasks
 from tests.cli.conftest import CreateContract, Program, ReadRow
+from tests.lifecycle.helpers import end_lease
 
 # A program that does what the objective of its contract says.
 PROGRAM = """
@@ -308,7 +310,8 @@ class TestSignals:
             "in_progress"
         ]
 
-        database.execute("update ehg_tasks.attempts set expires_at = now() where ended_at is null")
+        [held] = [contract for contract in contracts if row(contract)["status"] == "in_progress"]
+        end_lease(database, UUID(held))
         work(as_agent, command)
         rows = [row(contract) for contract in contracts]
         assert [r["status"] for r in rows] == ["completed"] * 10
