@@ -47,13 +47,17 @@ class Databases:
             self.fill(contestant, name, waiting)
         return name
 
-    def fill(self, contestant: Contestant, database: str, count: int) -> None:
-        """Add a backlog, and bring the statistics up to date."""
-        say(f"{database}: {count:,} more are waiting")
+    def add(self, contestant: Contestant, database: str, count: int) -> None:
+        """Add to the backlog."""
         with self.connect(database) as connection:
             for first in range(1, count + 1, FILL):
                 last = min(first + FILL - 1, count)
                 connection.execute(contestant.fill.encode(), {"first": first, "last": last})
+
+    def fill(self, contestant: Contestant, database: str, count: int) -> None:
+        """Add a backlog, and bring the statistics up to date."""
+        say(f"{database}: {count:,} more are waiting")
+        self.add(contestant, database, count)
         with self._server.connect(database, SUPERUSER) as connection:
             connection.execute("vacuum analyze")
             connection.execute("checkpoint")

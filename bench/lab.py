@@ -90,6 +90,9 @@ class Lab:
         script = _with_refill(contestant, steps, every)
         self._check(contestant, database, work, script)
         result = self._run(contestant, database, script, work.size * every, clients, skip=every)
+        # At the end, each client has taken up to `every` pieces that it has not put back.
+        missing = sum(count % every for count in result.transactions) * work.size
+        self.databases.add(contestant, database, missing)
         return Pace(clients * work.size / result.seconds, fetch=result.commands[script.index(steps[0])])
 
     def _check(self, contestant: Contestant, database: str, work: Work, script: Sequence[str]) -> None:
@@ -100,6 +103,7 @@ class Lab:
             [(before,)] = connection.execute(contestant.finished.encode()).fetchall()
             self._run(contestant, database, script, work.size, 1, Limit(transactions=TRIAL))
             [(after,)] = connection.execute(contestant.finished.encode()).fetchall()
+        self.databases.add(contestant, database, TRIAL * work.size)
         if after - before != TRIAL * work.size:
             raise BenchError(f"{contestant.name} took {TRIAL * work.size} and finished {after - before}")
         self._checked.add(work)

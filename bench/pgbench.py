@@ -7,6 +7,7 @@ import re
 import statistics
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,12 @@ class Run:
     Attributes:
         seconds: mean time of a transaction, in seconds, as its client saw it.
         commands: mean time of each command of the script, in seconds; 0 if it never ran.
+        transactions: how many each client ended.
     """
 
     seconds: float
     commands: tuple[float, ...]
+    transactions: tuple[int, ...]
 
 
 def run(
@@ -83,34 +86,48 @@ def run(
             input="\n".join(map(_terminated, commands)), capture_output=True, text=True, check=False,
         )  # fmt: skip
         if result.returncode != 0:
-            lines = [line for line in result.stderr.split("\n") if re.search("rror|FATAL|aborted", line)]
-            raise BenchError(f"pgbench in {database}: {'; '.join(lines)[:500] or result.stderr[-500:]}")
-        seconds = _mean(Path(folder), skip)
+            error = re.search(r"error: (.*(?:ERROR|FATAL|expected).*)", result.stderr)
+            raise BenchError(f"pgbench in {database}: {error[1] if error else result.stderr[-500:].strip()}")
+        log = _read(Path(folder))
     _, _, report = result.stdout.partition("statement latencies")
     latencies = re.findall(r"^ +([\d.]+|-?nan) +\d+ +\S", report, re.MULTILINE)
     if len(latencies) != len(commands):
         raise BenchError(f"pgbench in {database}: its report is not understood: {result.stdout[-500:]}")
-    return Run(seconds, tuple(0.0 if "nan" in text else float(text) / 1000 for text in latencies))
+    times = tuple(0.0 if "nan" in text else float(text) / 1000 for text in latencies)
+    return Run(_mean(log, skip), times, tuple(Counter(transaction.client for transaction in log).values()))
 
 
 def _terminated(command: str) -> str:
     return command if command.startswith("\\") or command.endswith("\\gset") else f"{command};"
 
 
-def _mean(folder: Path, skip: int) -> float:
-    """Return the mean time, in seconds, of the transactions that count."""
-    transactions = []  # end, duration, and number within its client, from 1
+@dataclass(frozen=True)
+class _Transaction:
+    client: int
+    number: int  # of its client, from 1
+    begin: float  # seconds since the epoch
+    duration: float  # seconds
+
+
+def _read(folder: Path) -> list[_Transaction]:
+    log = []
     for file in folder.iterdir():
         for line in file.read_text().splitlines():
-            _, number, duration, _, seconds, microseconds = (int(part) for part in line.split())
-            transactions.append((seconds + microseconds / 1e6, duration / 1e6, number))
-    begin = min(end - duration for end, duration, _ in transactions)
-    last = max(end for end, _, _ in transactions)
-    warm = begin + WARM_UP * (last - begin)
+            client, number, duration, _, seconds, microseconds = (int(part) for part in line.split())
+            begin = seconds + (microseconds - duration) / 1e6
+            log.append(_Transaction(client, number, begin, duration / 1e6))
+    return log
+
+
+def _mean(log: Sequence[_Transaction], skip: int) -> float:
+    """Return the mean time, in seconds, of the transactions that count."""
+    first = min(transaction.begin for transaction in log)
+    last = max(transaction.begin for transaction in log)
+    warm = first + WARM_UP * (last - first)
     counted = [
-        duration
-        for end, duration, number in transactions
-        if end - duration >= warm and not (skip and number % skip == 0)
+        transaction.duration
+        for transaction in log
+        if transaction.begin >= warm and not (skip and transaction.number % skip == 0)
     ]
     if not counted:
         raise BenchError("a run was too short for its transactions: use more --seconds")
