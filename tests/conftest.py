@@ -30,7 +30,9 @@ from tests.sql import Caller
 from tests.supabase_cli import SupabaseCLI
 
 # Number of examples in property-based tests. `make prove` uses --hypothesis-profile=long.
-settings.register_profile("default", max_examples=80, stateful_step_count=60, derandomize=True, database=None)
+settings.register_profile(
+    "default", max_examples=160, stateful_step_count=80, derandomize=True, database=None
+)
 settings.register_profile("long", max_examples=2500, stateful_step_count=80, database=None)
 
 # These tests need extensions that only Debian's PostgreSQL 15 has (`make test-matrix`).

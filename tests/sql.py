@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,11 +22,14 @@ class Caller:
     Args:
         connection: a superuser's connection for this caller alone.
         role: anon, authenticated or service_role.
+
+    `headers` are the request's HTTP headers, as the Data API passes them on.
     """
 
     def __init__(self, connection: psycopg.Connection[Any], role: str) -> None:
         self.connection = connection
         self.role = role
+        self.headers: dict[str, str] = {}
         connection.execute("set session authorization authenticator")
 
     def __call__(self, function: str, /, **parameters: Any) -> list[Row]:
@@ -40,6 +44,8 @@ class Caller:
         """Run one statement and return its rows."""
         with self.connection.transaction(), self.connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(self.role)))
+            if self.headers:
+                cursor.execute("select set_config('request.headers', %s, true)", [json.dumps(self.headers)])
             cursor.execute(query, parameters)
             return cursor.fetchall() if cursor.description else []
 

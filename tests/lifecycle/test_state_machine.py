@@ -1,4 +1,4 @@
-"""The lifecycle compared with a model in plain Python: calls in any order, by any caller, with repeats.
+"""The lifecycle compared with a model in plain Python: calls and direct writes in any order, with repeats.
 
 The default run makes a few thousand calls, `make prove` a hundred thousand.
 """
@@ -6,354 +6,491 @@ The default run makes a few thousand calls, `make prove` a hundred thousand.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
-    RuleBasedStateMachine,
     consumes,
-    initialize,
-    invariant,
     multiple,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from tests.lifecycle.helpers import Database, end_lease, end_wait
-from tests.sql import Caller, Row, jsonb
+from tests.lifecycle.helpers import Database, end_lease, end_wait, reach_time_limit
+from tests.lifecycle.machine import Machine, Setup, Token
+from tests.lifecycle.model import FINAL, Agent, Attempt, Contract
+from tests.sql import Caller, jsonb
 
 AGENTS = ("A", "B")
-FINAL = ("completed", "failed", "cancelled")
+LATER = datetime.now(UTC) + timedelta(days=300)
+STATUSES = ("pending", "in_progress", *FINAL)
+OUTPUTS = (None, {"a": 1}, [2])
+agents = st.sampled_from(AGENTS)
+priorities = st.sampled_from([10, 50])
+numbers = st.lists(st.integers(0, 40), max_size=3)  # of contracts, as Lifecycle.pick takes them
 
 
-@dataclass
-class Contract:
-    """A contract in the model."""
-
-    id: UUID
-    target_agent: str
-    priority: int
-    max_retries: int
-    order: int
-    status: str = "pending"
-    retry_count: int = 0
-    token: UUID | None = None  # of the current claim
-    request_key: UUID | None = None
-    expired: bool = False  # the lease has expired and no one has taken over yet
-    waits: bool = False  # after a failed attempt: cannot be claimed yet
-    handed_back: tuple[str, UUID] | None = None  # how the last attempt ended, and its token
-    finished: tuple[UUID | None, Any] | None = None  # idempotency key and result of the call that finished it
-
-
-@dataclass(frozen=True)
-class Token:
-    """A claim that was made at some point, current or not."""
-
-    contract_id: UUID
-    token: UUID
-
-
-@dataclass
-class Setup:
-    """The callers, the database and the model's contracts of one example."""
-
-    anon: Caller
-    service: Caller
-    database: Database
-    contracts: dict[UUID, Contract] = field(default_factory=dict)
-
-
-class Lifecycle(RuleBasedStateMachine):
+class Lifecycle(Machine):
     """Each rule makes a call and applies it to the model; answers and rows must agree."""
 
-    setup: ClassVar[Setup]
-    steps: ClassVar[int] = 0
-
-    ids = Bundle("ids")
+    contracts = Bundle("contracts")
     tokens = Bundle("tokens")
 
-    @initialize()
-    def start_empty(self) -> None:
-        self.setup.database.execute("delete from public.agent_task_contracts")
-        self.setup.database.execute("delete from public.agent_artifacts")
-        self.setup.contracts = {}
-
-    def call(self, function: str, caller: Caller | None = None, **parameters: Any) -> list[Row] | str:
-        """Return the answer, or the SQLSTATE of the error."""
-        type(self).steps += 1
-        try:
-            return (caller or self.setup.anon)(function, **parameters)
-        except psycopg.Error as error:
-            return str(error.sqlstate)
-
-    # --- rules of the model ----------------------------------------------------------------------
-
-    def end_attempt(self, contract: Contract) -> None:
-        """End an attempt without a result: the contract is retried or fails."""
-        contract.token = contract.request_key = None
-        contract.expired = False
-        if contract.retry_count < contract.max_retries:
-            contract.status, contract.retry_count = "pending", contract.retry_count + 1
-        else:
-            contract.status = "failed"
-
-    def refusal(self, contract: Contract, token: UUID | None) -> str | None:
-        """Return the SQLSTATE that a call with this token raises, or None."""
-        if contract.status in FINAL:
-            return "TC003"
-        if contract.status != "in_progress" or token is None or token != contract.token:
-            return "TC002"
-        return None
-
-    # --- calls -----------------------------------------------------------------------------------
+    # --- create ----------------------------------------------------------------------------------
 
     @rule(
-        target=ids,
-        agent=st.sampled_from(AGENTS),
-        priority=st.sampled_from([10, 50]),
+        target=contracts,
+        agent=agents,
+        priority=priorities,
         max_retries=st.integers(0, 2),
+        delayed=st.booleans(),
+        depends_on=numbers,
+        on_failure=st.sampled_from(["cancel", "run"]),
     )
-    def create(self, agent: str, priority: int, max_retries: int) -> UUID:
-        contract = Contract(uuid4(), agent, priority, max_retries, len(self.setup.contracts))
+    def create(
+        self,
+        agent: str,
+        priority: int,
+        max_retries: int,
+        delayed: bool,
+        depends_on: list[int],
+        on_failure: str,
+    ) -> Any:
+        contract = Contract(len(self.model.all), uuid4(), agent, priority, max_retries)
+        wanted = self.pick(depends_on)
         answer = self.call(
             "create_task_contract",
-            parent_agent="P",
-            target_agent=agent,
-            objective=str(contract.order),
-            contract_id=contract.id,
-            priority=priority,
-            max_retries=max_retries,
+            **self.fields(contract),
+            not_before=LATER if delayed else None,
+            depends_on=[c.id for c in wanted],
+            on_dependency_failure=on_failure,
         )
+        if any(c.deleted for c in wanted):
+            assert answer == "TC005"
+            return multiple()
         assert not isinstance(answer, str), answer
         assert (answer[0]["contract_id"], answer[0]["created"]) == (contract.id, True)
-        self.setup.contracts[contract.id] = contract
-        return contract.id
+        contract.not_before = LATER if delayed else None
+        return self.added(contract, on_failure, wanted)
 
-    @rule(contract_id=ids, same=st.booleans())
-    def create_again(self, contract_id: UUID, same: bool) -> None:
-        contract = self.setup.contracts[contract_id]
-        answer = self.call(
-            "create_task_contract",
-            parent_agent="P",
-            target_agent=contract.target_agent,
-            objective=str(contract.order) if same else "another",
-            contract_id=contract_id,
-            priority=contract.priority,
-            max_retries=contract.max_retries,
-        )
-        if same:
+    @rule(target=contracts, agent=agents, depends_on=numbers, on_failure=st.sampled_from(["cancel", "run"]))
+    def create_chain(self, agent: str, depends_on: list[int], on_failure: str) -> Any:
+        """Contracts of one call, each waiting for the one before it, the first for existing ones."""
+        existing = [c for c in self.pick(depends_on) if not c.deleted]
+        chain = [Contract(len(self.model.all) + n, uuid4(), agent) for n in range(3)]
+        waits = [existing, chain[:1], chain[:2]]
+        items = [
+            self.fields(c)
+            | {
+                "contract_id": str(c.id),
+                "depends_on": [str(w.id) for w in wait],
+                "on_dependency_failure": on_failure,
+            }
+            for c, wait in zip(chain, waits, strict=True)
+        ]
+        answer = self.call("create_task_contracts", contracts=jsonb(items))
+        assert not isinstance(answer, str), answer
+        assert [row["contract_id"] for row in answer] == [c.id for c in chain]
+        return multiple(*(self.added(c, on_failure, wait) for c, wait in zip(chain, waits, strict=True)))
+
+    @rule(number=contracts, change=st.sampled_from([None, "objective", "depends_on", "not_before"]))
+    def create_again(self, number: int, change: str | None) -> None:
+        contract = self.model.all[number]
+        if contract.deleted:
+            return
+        waits = contract.status == "pending" and not contract.attempts
+        fields = self.fields(contract) | {
+            "depends_on": [d.contract.id for d in contract.dependencies],
+            "on_dependency_failure": contract.dependencies[0].on_failure if contract.dependencies else "run",
+            "not_before": contract.not_before if waits else None,
+        }
+        different = change == "objective"
+        if change == "objective":
+            fields["objective"] = "another"
+        elif change == "depends_on":
+            fields["depends_on"], different = [], contract.dependencies != []
+        elif change == "not_before":
+            fields["not_before"], different = LATER + timedelta(days=1), waits
+        answer = self.call("create_task_contract", **fields)
+        if different:
+            assert answer == "TC004"
+        else:
             assert not isinstance(answer, str), answer
             assert answer[0]["created"] is False
-        else:
-            assert answer == "TC004"
 
-    @rule(target=tokens, agent=st.sampled_from(AGENTS), limit=st.integers(1, 3), key=st.booleans())
-    def claim(self, agent: str, limit: int, key: bool) -> Any:
-        mine = [c for c in self.setup.contracts.values() if c.target_agent == agent]
-        expired = [c for c in mine if c.expired]
-        request_key = uuid4() if key else None
-        answer = self.call("claim_task_contract", target_agent=agent, limit=limit, request_key=request_key)
+    @rule(agent=agents, authorized=st.booleans())
+    def create_in_the_name_of_an_agent(self, agent: str, authorized: bool) -> None:
+        """Registered ones need their token. (What is created belongs to an agent that never claims.)"""
+        fields: dict[str, Any] = {"parent_agent": agent, "target_agent": "NOBODY", "objective": "o"}
+        answer = self.call("create_task_contract", agent_token=self.token_of(agent, authorized), **fields)
+        if self.needs_token(agent) and not authorized:
+            assert answer == "42501"
+        else:
+            assert not isinstance(answer, str), answer
+            self.write(
+                self.setup.service,
+                "delete from public.agent_task_contracts where id = %s", answer[0]["contract_id"],
+            )  # fmt: skip
+
+    # --- claim and renew ---------------------------------------------------------------------------
+
+    def claim_as(
+        self, agent: str, limit: int, key: UUID | None, wanted: Contract | None, **fields: Any
+    ) -> Any:
+        answer = self.call(
+            "claim_task_contract",
+            agent_token=self.token_of(agent, True),
+            target_agent=agent,
+            limit=limit,
+            request_key=key,
+            contract_id=wanted.id if wanted else None,
+            **fields,
+        )
         assert not isinstance(answer, str), answer
-        # A claim first ends up to `limit` expired attempts of its agent, longest expired first.
-        # If there are more, only the database knows which.
-        if len(expired) <= limit:
-            for contract in expired:
-                self.end_attempt(contract)
-        else:
-            self.read_expired(expired)
-        ready = sorted(
-            (c for c in mine if c.status == "pending" and not c.waits), key=lambda c: (-c.priority, c.order)
-        )[:limit]
-        assert [row["contract_id"] for row in answer] == [c.id for c in ready]
-        for row, contract in zip(answer, ready, strict=True):
-            assert row["attempt"] == contract.retry_count + 1
-            contract.status, contract.token = "in_progress", row["claim_token"]
-            contract.request_key = request_key
-        return multiple(*(Token(row["contract_id"], row["claim_token"]) for row in answer))
+        self.model.expire(agent)
+        claimed = self.model.next_claims(agent, limit, wanted)
+        assert [row["contract_id"] for row in answer] == [c.id for c in claimed]
+        for row, contract in zip(answer, claimed, strict=True):
+            assert row["attempt"] == len(contract.attempts) + 1
+            self.model.begin_attempt(contract, Attempt(agent, row["claim_token"], key))
+            self.setup.written.discard(contract.number)
+        new = [Token(c.number, c.attempts[-1].token) for c in claimed]
+        self.setup.tokens += new
+        return multiple(*new)
 
-    def read_expired(self, expired: list[Contract]) -> None:
-        """Read from the database which of the expired leases have ended."""
-        current = {row[0] for row in self.setup.database.execute("select claim_token from ehg_tasks.leases")}
-        for contract in expired:
-            if contract.token not in current:
-                self.end_attempt(contract)
+    @rule(
+        target=tokens,
+        agent=agents,
+        limit=st.integers(1, 3),
+        key=st.booleans(),
+        lease=st.sampled_from([None, 600]),
+    )
+    def claim(self, agent: str, limit: int, key: bool, lease: int | None) -> Any:
+        return self.claim_as(agent, limit, uuid4() if key else None, None, lease_seconds=lease)
 
-    @rule(agent=st.sampled_from(AGENTS), token=tokens)
+    @rule(target=tokens, agent=agents, number=contracts)
+    def claim_one(self, agent: str, number: int) -> Any:
+        return self.claim_as(agent, 2, None, self.model.all[number])
+
+    @rule(agent=agents)
+    def claim_without_the_token_of_the_agent(self, agent: str) -> None:
+        if self.needs_token(agent):
+            for token in (None, "agent_wrong"):
+                answer = self.call("claim_task_contract", agent_token=token, target_agent=agent)
+                assert answer == "42501"
+
+    @rule(agent=agents, token=tokens)
     def claim_again(self, agent: str, token: Token) -> None:
         """A repeated claim returns those contracts of the first call that are still claimed."""
-        key = self.setup.contracts[token.contract_id].request_key
-        running = [
-            c
-            for c in self.setup.contracts.values()
-            if key is not None and c.request_key == key and not c.expired and c.status == "in_progress"
-        ]
-        if not running:
+        attempt = self.model.all[token.number].attempt(token.token)
+        assert attempt is not None
+        if attempt.request_key is None:
             return
-        answer = self.call("claim_task_contract", target_agent=agent, limit=3, request_key=key)
-        if agent != running[0].target_agent:
+        running = self.model.in_claim_order(self.model.repeated_claim(attempt.request_key))
+        if not running:
+            return  # it would be a new claim
+        fields: dict[str, Any] = {"target_agent": agent, "limit": 3, "request_key": attempt.request_key}
+        answer = self.call("claim_task_contract", agent_token=self.token_of(agent, True), **fields)
+        if agent != attempt.agent:
             assert answer == "TC004"
             return
         assert not isinstance(answer, str), answer
-        assert {(row["contract_id"], row["claim_token"]) for row in answer} == {
-            (c.id, c.token) for c in running
-        }
+        assert [(row["contract_id"], row["claim_token"]) for row in answer] == [
+            (c.id, c.attempts[-1].token) for c in running
+        ]
 
-    @rule(token=tokens, correct=st.booleans())
-    def renew(self, token: Token, correct: bool) -> None:
-        contract = self.setup.contracts[token.contract_id]
+    @rule(token=tokens, correct=st.booleans(), progress=st.sampled_from([None, {"n": 1}]))
+    def renew(self, token: Token, correct: bool, progress: Any) -> None:
+        contract = self.model.all[token.number]
         presented = token.token if correct else uuid4()
-        answer = self.call("renew_task_contract", contract_id=contract.id, claim_token=presented)
-        if refused := self.refusal(contract, presented):
+        answer = self.call(
+            "renew_task_contract", contract_id=contract.id, claim_token=presented, progress=progress
+        )
+        if refused := contract.refusal(presented):
             assert answer == refused
-            return
-        assert not isinstance(answer, str), answer
-        contract.expired = False
+        elif contract.lease and contract.lease.timed_out:
+            assert answer == "TC002"
+        else:
+            assert not isinstance(answer, str), answer
+            assert answer[0]["attempt"] == len(contract.attempts)
+            assert contract.lease is not None
+            contract.lease.expired, contract.lease.progress = False, progress or contract.lease.progress
 
-    @rule(token=tokens, output=st.sampled_from([None, {"a": 1}, [2]]), key=st.sampled_from([None, 1, 2]))
-    def complete(self, token: Token, output: Any, key: int | None) -> None:
-        contract = self.setup.contracts[token.contract_id]
-        used_key = token.token if key is None else UUID(int=key)
+    @rule(choices=st.lists(st.tuples(st.integers(0, 60), st.booleans()), min_size=1, max_size=4))
+    def renew_several(self, choices: list[tuple[int, bool]]) -> None:
+        if not self.setup.tokens:
+            return
+        claims = [(self.setup.tokens[n % len(self.setup.tokens)], correct) for n, correct in choices]
+        items, expected = [], []
+        for claim, correct in claims:
+            contract, token = self.model.all[claim.number], claim.token if correct else uuid4()
+            items.append({"contract_id": str(contract.id), "claim_token": str(token)})
+            expected.append((contract.id, self.model.renewal(contract, token)))
+        answer = self.call("renew_task_contracts", claims=jsonb(items))
+        assert not isinstance(answer, str), answer
+        assert [(row["contract_id"], row["state"]) for row in answer] == expected
+        assert all((row["lease_expires_at"] is None) == (row["state"] != "renewed") for row in answer)
+
+    # --- results ---------------------------------------------------------------------------------
+
+    @rule(
+        token=tokens,
+        output=st.sampled_from(OUTPUTS),
+        key=st.sampled_from([None, UUID(int=1), UUID(int=2)]),
+        success=st.booleans(),
+    )
+    def complete(self, token: Token, output: Any, key: UUID | None, success: bool) -> None:
+        contract = self.model.all[token.number]
         answer = self.call(
             "complete_task_contract",
             contract_id=contract.id,
             claim_token=token.token,
-            idempotency_key=None if key is None else used_key,
+            idempotency_key=key,
+            success=success,
             output=None if output is None else jsonb(output),
         )
-        # A contract that failed because its lease expired has no key, so no call can be a repeat.
-        if contract.status in ("completed", "failed") and contract.finished is not None:
-            finished_key, result = contract.finished
-            if finished_key is not None:
-                if (finished_key, result) == (used_key, ("completed", output)):
-                    assert not isinstance(answer, str), answer
-                    assert answer[0]["was_duplicate"] is True
-                else:
-                    assert answer == "TC004"
-                return
-        if refused := self.refusal(contract, token.token):
-            assert answer == refused
+        expected = self.model.complete(contract, token.token, key, output, success, service=False)
+        if row := self.answers(expected, answer):
+            assert (row["success"], row["status"]) == (True, contract.status)
+
+    @rule(number=contracts)
+    def complete_as_the_service_role_without_a_token(self, number: int) -> None:
+        contract = self.model.all[number]
+        answer = self.call("complete_task_contract", self.setup.service, contract_id=contract.id)
+        self.answers(self.model.complete(contract, None, None, None, success=True, service=True), answer)
+
+    @rule(
+        choices=st.lists(
+            st.tuples(st.integers(0, 60), st.sampled_from(OUTPUTS), st.booleans()), min_size=1, max_size=4
+        ),
+        service=st.booleans(),
+    )
+    def complete_several(self, choices: list[tuple[int, Any, bool]], service: bool) -> None:
+        """As the service role, without tokens for half of them."""
+        if not self.setup.tokens:
             return
-        assert not isinstance(answer, str), answer
-        assert answer[0]["was_duplicate"] is False
-        contract.status, contract.token = "completed", None
-        contract.expired = False
-        contract.finished = (used_key, ("completed", output))
+        items, expected = [], []
+        for n, output, success in choices:
+            claim = self.setup.tokens[n % len(self.setup.tokens)]
+            contract, token = self.model.all[claim.number], None if service and n % 2 else claim.token
+            items.append({
+                "contract_id": str(contract.id), "claim_token": str(token) if token else None,
+                "output": output, "success": success,
+            })  # fmt: skip
+            answer = self.model.complete(contract, token, None, output, success, service)
+            recorded = answer in ("recorded", "repeated")
+            code = None if recorded else answer
+            expected.append((contract.id, recorded, answer == "repeated" if recorded else None, code))
+        caller = self.setup.service if service else self.setup.anon
+        rows = self.call("complete_task_contracts", caller, results=jsonb(items))
+        assert not isinstance(rows, str), rows
+        actual = [(row["contract_id"], row["success"], row["was_duplicate"], row["code"]) for row in rows]
+        assert actual == expected
 
     @rule(token=tokens, retry=st.booleans())
     def fail(self, token: Token, retry: bool) -> None:
-        contract = self.setup.contracts[token.contract_id]
-        answer = self.call(
-            "fail_task_contract",
-            contract_id=contract.id,
-            claim_token=token.token,
-            error_message="e",
-            retry=retry,
-        )
-        repeat_of_final = contract.finished == (token.token, ("failed", None))
-        repeat = contract.handed_back == ("failed", token.token) and contract.status not in FINAL
-        if repeat or repeat_of_final:
-            assert not isinstance(answer, str), answer
-            assert answer[0]["was_duplicate"] is True
+        contract = self.model.all[token.number]
+        fields: dict[str, Any] = {
+            "contract_id": contract.id,
+            "claim_token": token.token,
+            "error_message": "e",
+            "retry": retry,
+        }
+        answer = self.call("fail_task_contract", **fields)
+        if (row := self.answers(self.model.fail(contract, token.token, retry), answer)) is None:
             return
-        if refused := self.refusal(contract, token.token):
-            assert answer == refused
-            return
-        assert not isinstance(answer, str), answer
-        contract.token, contract.expired = None, False
-        if retry and contract.retry_count < contract.max_retries:
-            contract.status, contract.retry_count = "pending", contract.retry_count + 1
-            contract.waits, contract.handed_back = True, ("failed", token.token)
-        else:
-            contract.status, contract.finished = "failed", (token.token, ("failed", None))
-        assert answer[0]["status"] == contract.status
+        assert (row["status"], row["retry_count"]) == (contract.status, contract.retry_count)
+        assert (row["next_attempt_at"] is not None) == (contract.status == "pending")
+        if contract.status == "pending":
+            # Retries are due after seconds, which may pass.
+            contract.not_before = LATER
+            self.setup.database.execute(
+                "update ehg_tasks.held set not_before = %s where contract_id = %s", [LATER, contract.id]
+            )
 
     @rule(token=tokens)
     def release(self, token: Token) -> None:
-        contract = self.setup.contracts[token.contract_id]
+        contract = self.model.all[token.number]
         answer = self.call("release_task_contract", contract_id=contract.id, claim_token=token.token)
-        if contract.handed_back == ("released", token.token) and contract.status not in FINAL:
-            assert not isinstance(answer, str), answer
-            assert answer[0]["was_duplicate"] is True
+        self.answers(self.model.release(contract, token.token), answer)
+
+    @rule(number=contracts)
+    def cancel(self, number: int) -> None:
+        contract = self.model.all[number]
+        answer = self.call("cancel_task_contract", contract_id=contract.id)
+        self.answers(self.model.cancel(contract), answer)
+
+    @rule(number=contracts, max_retries=st.sampled_from([None, 0, 1]))
+    def requeue(self, number: int, max_retries: int | None) -> None:
+        contract = self.model.all[number]
+        fields: dict[str, Any] = {"contract_id": contract.id, "max_retries": max_retries}
+        answer = self.call("requeue_task_contract", self.setup.service, **fields)
+        if self.answers(self.model.requeue(contract), answer):
+            contract.max_retries = contract.max_retries if max_retries is None else max_retries
+            self.setup.written.discard(number)
+
+    @rule(token=consumes(tokens), number=contracts)
+    def a_token_is_valid_for_its_contract_only(self, token: Token, number: int) -> None:
+        contract = self.model.all[number]
+        if number == token.number:
             return
-        if refused := self.refusal(contract, token.token):
-            assert answer == refused
+        answer = self.call("renew_task_contract", contract_id=contract.id, claim_token=token.token)
+        assert answer == contract.refusal(token.token)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    @rule(token=tokens, limit=st.booleans())
+    def a_lease_ends(self, token: Token, limit: bool) -> None:
+        contract = self.model.all[token.number]
+        if contract.lease is None or contract.lease.token != token.token:
             return
-        assert not isinstance(answer, str), answer
-        contract.status, contract.token, contract.expired = "pending", None, False
-        contract.handed_back, contract.waits = ("released", token.token), False
+        (reach_time_limit if limit else end_lease)(self.setup.database, contract.id)
+        contract.lease.expired = True
+        contract.lease.timed_out |= limit
 
-    @rule(contract_id=ids)
-    def cancel(self, contract_id: UUID) -> None:
-        contract = self.setup.contracts[contract_id]
-        answer = self.call("cancel_task_contract", contract_id=contract_id)
-        if contract.status in ("completed", "failed"):
-            assert answer == "TC003"
-            return
-        assert not isinstance(answer, str), answer
-        assert answer[0]["was_duplicate"] is (contract.status == "cancelled")
-        contract.status, contract.token, contract.expired = "cancelled", None, False
+    @rule(number=contracts)
+    def a_wait_ends(self, number: int) -> None:
+        contract = self.model.all[number]
+        end_wait(self.setup.database, contract.id)
+        contract.not_before = None
 
-    @rule(token=tokens)
-    def a_lease_expires(self, token: Token) -> None:
-        contract = self.setup.contracts[token.contract_id]
-        if contract.token == token.token:
-            end_lease(self.setup.database, contract.id)
-            contract.expired = True
+    @rule(number=contracts)
+    def a_contract_waits_or_runs_for_days(self, number: int) -> None:
+        contract = self.model.all[number]
+        waits = self.setup.database.execute(
+            "update ehg_tasks.ready set claimable_since = now() - interval '2 days' where contract_id = %s",
+            [contract.id],
+        )
+        contract.waited_long |= waits.rowcount == 1
+        if contract.status == "in_progress" and contract.lease is None:
+            contract.started_long_ago = True
+            self.setup.database.execute(
+                "update public.agent_task_contracts set started_at = now() - interval '2 days' where id = %s",
+                [contract.id],
+            )
 
-    @rule(contract_id=ids)
-    def a_wait_ends(self, contract_id: UUID) -> None:
-        end_wait(self.setup.database, contract_id)
-        self.setup.contracts[contract_id].waits = False
-
-    @precondition(lambda self: self.setup.contracts)
+    @precondition(lambda self: self.setup.model.all)
     @rule()
     def clean_up(self) -> None:
-        expired = [c for c in self.setup.contracts.values() if c.expired]
         answer = self.call("cleanup_stale_contracts", self.setup.service)
+        assert answer == [self.model.clean_up()]
+
+    @rule(agent=agents)
+    def raise_the_marks(self, agent: str) -> None:
+        """As one claim in 128 does."""
+        self.setup.database.execute("select ehg_tasks.raise_low_water_marks(%s)", [agent])
+
+    # --- agents ----------------------------------------------------------------------------------
+
+    @rule(agent=agents, max_running=st.sampled_from([None, 0, 1, 2]), with_token=st.booleans())
+    def register(self, agent: str, max_running: int | None, with_token: bool) -> None:
+        fields: dict[str, Any] = {"name": agent, "max_running": max_running, "with_token": with_token}
+        answer = self.call("register_task_agent", self.setup.service, **fields)
         assert not isinstance(answer, str), answer
-        for contract in expired:
-            self.end_attempt(contract)
-        requeued = [c for c in expired if c.status == "pending"]
-        assert answer == [
-            {
-                "failed_count": len(expired) - len(requeued),
-                "cancelled_count": 0,
-                "requeued_count": len(requeued),
-            }
-        ]
+        known = self.model.agents.setdefault(agent, Agent())
+        assert (answer[0]["token"] is not None) == (with_token and known.token is None)
+        known.token, known.max_running = known.token or answer[0]["token"], max_running
 
-    @rule(token=consumes(tokens), contract_id=ids)
-    def a_token_is_valid_for_its_contract_only(self, token: Token, contract_id: UUID) -> None:
-        contract = self.setup.contracts[contract_id]
-        if contract_id == token.contract_id:
+    @rule(agent=agents, call=st.sampled_from(["pause", "resume", "remove", "rotate"]))
+    def change_an_agent(self, agent: str, call: str) -> None:
+        answer = self.call(f"{call}_task_agent", self.setup.service, name=agent)
+        known = self.model.agents.get(agent)
+        if known is None and call != "pause":
+            assert answer == "TC001"
             return
-        answer = self.call("renew_task_contract", contract_id=contract_id, claim_token=token.token)
-        assert answer == self.refusal(contract, token.token)
+        assert not isinstance(answer, str), answer
+        if call == "rotate":
+            self.model.agents[agent].token = answer[0]["token"]
+        elif call == "remove":
+            del self.model.agents[agent]
+        else:
+            known = self.model.agents.setdefault(agent, Agent())
+            assert answer[0]["was_duplicate"] is (known.paused == (call == "pause"))
+            known.paused = call == "pause"
 
-    # --- invariant -----------------------------------------------------------------------------
+    # --- direct writes ---------------------------------------------------------------------------
 
-    @invariant()
-    def rows_agree_with_the_model(self) -> None:
-        rows = self.setup.database.execute(
-            "select c.id, c.status, c.retry_count, l.claim_token, c.completed_at is not null,"
-            "       c.started_at is not null, c.output_artifact_id is not null"
-            " from public.agent_task_contracts c left join ehg_tasks.leases l on l.contract_id = c.id"
-        ).fetchall()
-        actual = {row[0]: row[1:4] for row in rows}
-        expected = {c.id: (c.status, c.retry_count, c.token) for c in self.setup.contracts.values()}
-        assert actual == expected
-        for _, status, _, token, ended, started, output in rows:
-            assert ended == (status in FINAL)
-            assert (token is not None) == (status == "in_progress")
-            assert started or status not in ("in_progress", "completed", "failed")
-            assert status == "completed" or not output
+    @rule(
+        target=contracts,
+        agent=agents,
+        priority=priorities,
+        status=st.sampled_from(STATUSES),
+        service=st.booleans(),
+    )
+    def insert(self, agent: str, priority: int, status: str, service: bool) -> int:
+        contract = Contract(
+            len(self.model.all), uuid4(), agent, priority, status=status if service else "pending"
+        )
+        self.write(
+            self.setup.service if service else self.setup.anon,
+            "insert into public.agent_task_contracts"
+            " (id, parent_agent, target_agent, objective, priority, status) values (%s, 'P', %s, %s, %s, %s)",
+            contract.id, agent, str(contract.number), priority, contract.status,
+        )  # fmt: skip
+        self.setup.written.add(contract.number)
+        return self.added(contract)
+
+    @rule(choices=numbers, status=st.sampled_from(STATUSES))
+    def write_statuses(self, choices: list[int], status: str) -> None:
+        chosen = [c for c in dict.fromkeys(self.pick(choices)) if not c.deleted]
+        self.write(
+            self.setup.service,
+            "update public.agent_task_contracts set status = %s where id = any (%s)",
+            status, [c.id for c in chosen],
+        )  # fmt: skip
+        self.model.set_status(chosen, status)
+        self.setup.written.update(c.number for c in chosen)
+
+    @rule(choices=numbers, agent=agents, priority=priorities, second=st.integers(0, 3))
+    def write_the_order(self, choices: list[int], agent: str, priority: int, second: int) -> None:
+        chosen = [c for c in self.pick(choices) if not c.deleted]
+        created_at = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
+        self.write(
+            self.setup.service,
+            "update public.agent_task_contracts set target_agent = %s, priority = %s, created_at = %s"
+            " where id = any (%s)",
+            agent, priority, created_at, [c.id for c in chosen],
+        )  # fmt: skip
+        for contract in chosen:
+            contract.target_agent, contract.priority, contract.created_at = agent, priority, created_at
+
+    @rule(number=contracts)
+    def write_the_id(self, number: int) -> None:
+        contract, new = self.model.all[number], uuid4()
+        query = "update public.agent_task_contracts set id = %s where id = %s"
+        self.write(self.setup.service, query, new, contract.id)
+        contract.id = contract.id if contract.deleted else new
+
+    @rule(choices=st.lists(st.integers(0, 40), min_size=1, max_size=2))
+    def delete(self, choices: list[int]) -> None:
+        chosen = [c for c in dict.fromkeys(self.pick(choices)) if not c.deleted]
+        query = "delete from public.agent_task_contracts where id = any (%s)"
+        self.write(self.setup.service, query, [c.id for c in chosen])
+        self.model.delete(chosen)
+
+    # --- what must hold --------------------------------------------------------------------------
+
+    @rule()
+    def outcomes_say_why_contracts_wait(self) -> None:
+        answer = self.call("task_contract_outcomes", contract_ids=[c.id for c in self.model.all])
+        assert not isinstance(answer, str), answer
+        actual = [
+            (row["contract_id"], row["status"], row["attempt"], row["waiting"], row["waits_for"] or 0)
+            for row in answer
+        ]
+        assert actual == [
+            (
+                c.id, c.status, len(c.attempts) or None, self.model.waiting(c),
+                c.waits_for if c.status == "pending" else 0,
+            )
+            for c in self.model.contracts
+        ]  # fmt: skip
 
 
 @pytest.fixture
@@ -366,9 +503,9 @@ def setup(anon: Caller, service: Caller, database: Database) -> Iterator[None]:
 @pytest.mark.usefixtures("setup")
 @pytest.mark.timeout(3600)
 def test_calls_in_any_order_agree_with_the_model() -> None:
-    Lifecycle.steps = 0
+    Lifecycle.calls = 0
     run_state_machine_as_test(
         Lifecycle,
         settings=settings(suppress_health_check=list(HealthCheck), deadline=None, print_blob=True),
     )
-    assert Lifecycle.steps >= 2000
+    assert Lifecycle.calls >= 5000
