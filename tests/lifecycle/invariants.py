@@ -56,6 +56,10 @@ RULES = {
           select from ehg_tasks.low_water_marks m
           where m.target_agent = r.target_agent and m.priority = r.priority
             and (m.created_at, m.contract_id) <= (r.created_at, r.contract_id))""",
+    "no lease ends before the mark of its agent": """
+        select a.contract_id::text from ehg_tasks.attempts a
+        join ehg_tasks.lease_marks m on m.target_agent = a.target_agent
+        where a.ended_at is null and a.expires_at < m.expires_at""",
 }
 QUERY = "\nunion all\n".join(
     f"select '{rule}' as rule, broken.id from ({query}) as broken (id)" for rule, query in RULES.items()

@@ -235,7 +235,7 @@ class TestOneContract:
 
     def test_a_repeat_with_the_same_request_key_returns_the_same_claim(self, anon: Caller) -> None:
         contract_id, key = create(anon), uuid4()
-        fields = {"contract_id": contract_id, "request_key": key}
+        fields: dict[str, Any] = {"contract_id": contract_id, "request_key": key}
         assert claim(anon, **fields) == claim(anon, **fields)
 
 
