@@ -446,7 +446,7 @@ begin
     raise exception using
       errcode = 'TC002',
       message = format('the attempt on task contract %s has reached its time limit of %s minutes',
-                       v_contract.id, v_contract.timeout_minutes),
+                       v_contract.id, extract(epoch from ehg_tasks.time_limit(v_contract.timeout_minutes))::bigint / 60),
       hint = 'Stop working on it, or complete it now if the result is there.';
   end if;
   return query
