@@ -261,7 +261,8 @@ begin
       where w.target_agent = v_name
       order by w.priority desc
       limit v_limit);
-    if v_limit > 30 then
+    -- 27 contracts of the largest size fit into any answer.
+    if v_limit > 27 then
       v_ids := ehg_tasks.fitting_claims(v_ids);
     end if;
   else
