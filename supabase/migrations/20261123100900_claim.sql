@@ -506,27 +506,28 @@ begin
       and a.attempt = (select max(b.attempt) from ehg_tasks.attempts b where b.contract_id = i.contract_id)
       and a.claim_token = i.claim_token and a.outcome is null
       and a.claimed_at + ehg_tasks.time_limit(c.timeout_minutes) > v_now
-    returning a.claim_token
+    returning a.contract_id
   )
-  select array_agg(r.claim_token) into v_renewed from renewed r;
+  select array_agg(r.contract_id) into v_renewed from renewed r;
 
   return query
   select i.contract_id,
          case
            when c.id is null then 'unknown'
            when c.status = any (ehg_tasks.final_statuses()) then c.status::text
-           when i.claim_token = any (v_renewed) then 'renewed'
-           when a.ended_at is null and a.claim_token = i.claim_token then 'timed_out'
+           when o.is_holder and i.contract_id = any (v_renewed) then 'renewed'
+           when o.is_holder then 'timed_out'
            else 'lost'
          end,
-         case when i.claim_token = any (v_renewed) then a.expires_at end,
-         case when i.claim_token = any (v_renewed) then a.attempt end
+         case when o.is_holder and i.contract_id = any (v_renewed) then a.expires_at end,
+         case when o.is_holder and i.contract_id = any (v_renewed) then a.attempt end
   from rows from (jsonb_to_recordset(p_claims) as (contract_id uuid, claim_token uuid)) with ordinality
        as i (contract_id, claim_token, n)
   left join public.agent_task_contracts c on c.id = i.contract_id
   left join lateral (
     select b.* from ehg_tasks.attempts b where b.contract_id = c.id order by b.attempt desc limit 1
   ) as a on true
+  cross join lateral (select a.ended_at is null and a.claim_token = i.claim_token as is_holder) as o
   order by i.n;
 end
 $$;
