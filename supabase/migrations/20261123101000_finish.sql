@@ -542,10 +542,17 @@ create or replace function ehg_tasks.requeue_task_contract(p_contract_id uuid, p
 returns setof public.task_contract_status_change
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
-  v_contract constant public.agent_task_contracts := ehg_tasks.lock_contract(p_contract_id);
+  v_contract public.agent_task_contracts;
 begin
+  -- With what it depends on, which must not become final meanwhile.
+  perform ehg_tasks.lock_contracts(p_contract_id || array(
+    select d.depends_on from ehg_tasks.dependencies d where d.contract_id = p_contract_id));
+  v_contract := ehg_tasks.lock_contract(p_contract_id);
   if p_max_retries not between 0 and 100 then
     raise exception using errcode = 'TC005', message = 'p_max_retries must be between 0 and 100';
   end if;
@@ -559,6 +566,11 @@ begin
       message = format('task contract %s is %s', v_contract.id, v_contract.status),
       hint = 'Cancel it first to start it afresh.';
   end if;
+  -- A dependency that was requeued before is waited for again.
+  update ehg_tasks.dependencies d
+  set settled = false
+  from public.agent_task_contracts c
+  where d.contract_id = v_contract.id and c.id = d.depends_on and c.status <> all (ehg_tasks.final_statuses());
   update public.agent_task_contracts c
   set status = 'pending', started_at = null, completed_at = null, output_artifact_id = null,
       result_summary = null, execution_tokens = null, error_message = null, retry_count = 0,
@@ -578,7 +590,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.requeue_task_contract(p_contract_id, p_max_retries) $$;
 comment on function public.requeue_task_contract(uuid, integer) is
-  'Puts a final contract back in the queue, without its result and with all retries (p_max_retries of them, if given). Its history stays. Contracts that were cancelled because of it stay cancelled.';
+  'Puts a final contract back in the queue, without its result and with all retries (p_max_retries of them, if given). Its history stays. It waits for those of its dependencies that are not final. Contracts that were cancelled because of it stay cancelled.';
 revoke all on function public.requeue_task_contract(uuid, integer)
   from public, anon, authenticated, service_role;
 grant execute on function public.requeue_task_contract(uuid, integer) to service_role;
