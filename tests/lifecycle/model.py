@@ -309,6 +309,8 @@ class Model:
             return "TC003"
         contract.key, contract.output, contract.has_error = None, None, False
         contract.retry_count, contract.started_long_ago = 0, False
+        for dependency in contract.dependencies:
+            dependency.settled = dependency.contract.status in FINAL
         self.set_status([contract], "pending")
         return "recorded"
 
