@@ -72,7 +72,7 @@ setInterval(() => {
 
 // --- the API -----------------------------------------------------------------------------------
 
-// For each request, the database error that it caused; `restoreDatabaseErrors` reads it.
+// For each request, what its database connection has to know of it, and the database error that it caused.
 const request = new AsyncLocalStorage();
 
 // The HTTP status that PostgREST gives an SQLSTATE, or a class of them; 400 for any other.
@@ -85,10 +85,18 @@ function statusOf(code) {
   return code === "P0001" ? 400 : (statuses[code] ?? statuses[code.slice(0, 2)] ?? 400);
 }
 
+// PostgREST passes each request on to SQL in the settings request.method, request.path and request.headers, and
+// reads in a read-only transaction. Lite does so for functions alone; this is its option for that.
+function settingsOf({ method, url, headers }) {
+  const readOnly = ["GET", "HEAD"].includes(method);
+  const path = new URL(url).pathname.replace("/rest/v1", "");
+  return { method, path, readOnly, requestHeaders: Object.fromEntries(headers) };
+}
+
 // Lite hides the SQLSTATEs that it does not know, such as that of a failed CHECK, behind status 500 and code
 // SUP. Answer with the database's own error instead, as PostgREST does.
 async function restoreDatabaseErrors(context, next) {
-  const store = { error: null };
+  const store = { settings: settingsOf(context.req.raw), error: null };
   await request.run(store, next);
   if (context.res.status !== 500 || store.error === null) return;
   const body = await context.res.clone().json().catch(() => null);
@@ -172,11 +180,11 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
     // Otherwise Lite grants the API roles everything on every table at its first request.
     connection.rlsState = "active";
     const withContext = connection.withContext.bind(connection);
-    connection.withContext = async (...parameters) => {
+    connection.withContext = async (variables, run, options) => {
+      const store = request.getStore();
       try {
-        return await withContext(...parameters);
+        return await withContext(variables, run, { ...options, rpc: options?.rpc ?? store?.settings });
       } catch (error) {
-        const store = request.getStore();
         if (store && typeof error?.code === "string" && /^[0-9A-Z]{5}$/.test(error.code)) store.error = error;
         throw error;
       }

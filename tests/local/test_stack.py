@@ -197,6 +197,77 @@ class TestSecurity:
                 assert httpx.get(stack.url + path).status_code in (401, 404)
 
 
+REQUESTS = """
+    create table public.requests (
+      note text, method text default current_setting('request.method', true),
+      path text default current_setting('request.path', true),
+      headers jsonb default nullif(current_setting('request.headers', true), '')::jsonb);
+    grant insert, select on public.requests to service_role;
+    create function public.write_requests() returns bigint language sql volatile as
+      $$ with added as (insert into public.requests (note) values ('written by a select') returning 1)
+         select count(*) from added $$;
+    create view public.writing with (security_invoker = true) as select public.write_requests() as added;
+    grant select on public.writing to service_role;
+"""
+
+
+class TestRequestSettings:
+    """What the API tells SQL about a request, as PostgREST does."""
+
+    def test_a_table_request_passes_its_method_path_and_headers_on(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "20990101000000_requests.sql").write_text(REQUESTS)
+        with LocalStack(folder, migrations=tmp_path) as stack:
+            headers = {"apikey": stack.keys.secret_key, "Prefer": "return=representation"}
+            for note, token in (("first", "agent_one"), ("second", None)):
+                sent = headers | ({"X-Agent-TOKEN": token} if token else {})
+                answer = httpx.post(f"{stack.url}/rest/v1/requests", json={"note": note}, headers=sent)
+                assert answer.status_code == 201, answer.text
+                [row] = answer.json()
+                assert (row["note"], row["method"], row["path"]) == (note, "POST", "/requests")
+                assert row["headers"].get("x-agent-token") == token
+                assert all(name == name.lower() for name in row["headers"])
+
+    def test_a_read_is_read_only(self, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "20990101000000_requests.sql").write_text(REQUESTS)
+        with LocalStack(folder, migrations=tmp_path) as stack:
+            headers = {"apikey": stack.keys.secret_key}
+            answer = httpx.get(f"{stack.url}/rest/v1/writing", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (405, "25006")
+            assert httpx.get(f"{stack.url}/rest/v1/requests", headers=headers).json() == []
+
+    def test_no_log_has_the_token_of_an_agent(self, folder: Path) -> None:
+        with LocalStack(folder) as stack:
+            secret = {"apikey": stack.keys.secret_key}
+            rest, agent = f"{stack.url}/rest/v1", ROW["parent_agent"]
+            [answer] = httpx.post(
+                f"{rest}/rpc/register_task_agent", json={"p_name": agent}, headers=secret
+            ).json()
+            anon = {"apikey": stack.keys.publishable_key, "Prefer": "return=minimal"}
+            tokens = [answer["token"], "agent_wrong_0123456789"]
+            statuses = []
+            for token in tokens:
+                sent = anon | {"x-agent-token": token}
+                statuses += [
+                    httpx.post(f"{rest}/{path}", json=body, headers=sent).status_code
+                    for path, body in (
+                        ("agent_task_contracts", ROW),
+                        ("agent_task_contracts", ROW | {"status": "done"}),
+                        ("agent_task_contracts", ROW | {"priority": "many"}),
+                        ("no_such_table", ROW),
+                        ("rpc/claim_task_contract", {"p_target_agent": agent}),
+                        ("rpc/claim_task_contract", {"p_target_agent": agent, "p_limit": 101}),
+                        ("rpc/no_such_function", {}),
+                    )
+                ]
+            assert statuses[:2] == [201, 400]
+            assert statuses[7] == 401
+            logs = {file.name: file.read_text() for file in (folder / "logs").iterdir()}
+            assert "api.log" in logs
+            assert not [name for name, text in logs.items() for token in tokens if token in text]
+
+
 class TestCrashes:
     @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     def test_the_stack_ends_when_its_program_is_killed(
