@@ -495,6 +495,30 @@ begin
   set ended_at = clock_timestamp(), outcome = 'interrupted'
   where a.ended_at is null and not exists (
     select from public.agent_task_contracts c where c.id = a.contract_id and c.status = 'in_progress');
+
+  update ehg_tasks.ready r
+  set target_agent = ehg_tasks.queue_name(c.target_agent), priority = c.priority, created_at = c.created_at
+  from public.agent_task_contracts c
+  where c.id = r.contract_id
+    and (r.target_agent, r.priority, r.created_at)
+        is distinct from (ehg_tasks.queue_name(c.target_agent), c.priority, c.created_at);
+  update ehg_tasks.held h
+  set target_agent = ehg_tasks.queue_name(c.target_agent), priority = c.priority, created_at = c.created_at
+  from public.agent_task_contracts c
+  where c.id = h.contract_id
+    and (h.target_agent, h.priority, h.created_at)
+        is distinct from (ehg_tasks.queue_name(c.target_agent), c.priority, c.created_at);
+
+  delete from ehg_tasks.dependencies d
+  where not exists (select from public.agent_task_contracts c where c.id = d.contract_id);
+  insert into ehg_tasks.held (contract_id, target_agent, priority, created_at, waits_for)
+  select c.id, ehg_tasks.queue_name(c.target_agent), c.priority, c.created_at, count(*)
+  from public.agent_task_contracts c
+  join ehg_tasks.dependencies d on d.contract_id = c.id and not d.settled
+  where c.status = 'pending'
+    and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)
+    and not exists (select from ehg_tasks.held h where h.contract_id = c.id)
+  group by c.id;
   insert into ehg_tasks.ready (contract_id, target_agent, priority, created_at, claimable_since)
   select c.id, ehg_tasks.queue_name(c.target_agent), c.priority, c.created_at,
          coalesce(ehg_tasks.past_time(array[c.created_at, c.updated_at]), clock_timestamp())
@@ -502,6 +526,15 @@ begin
   where c.status = 'pending'
     and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)
     and not exists (select from ehg_tasks.held h where h.contract_id = c.id);
+
+  perform ehg_tasks.settle_dependents(f.id, f.status)
+  from (
+    select distinct d.depends_on as id, coalesce(c.status, 'deleted') as status
+    from ehg_tasks.dependencies d
+    left join public.agent_task_contracts c on c.id = d.depends_on
+    where not d.settled and (c.id is null or c.status = any (ehg_tasks.final_statuses()))
+  ) as f;
+
   delete from ehg_tasks.lease_marks;
   delete from ehg_tasks.low_water_marks;
   insert into ehg_tasks.low_water_marks (target_agent, priority, created_at, contract_id)
@@ -511,7 +544,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.rebuild_queue() is
-  'Fills ready for contracts that were written while the triggers were not there or switched off, as in a restore of the data alone.';
+  'Brings the engine''s tables in step with contracts that were written while the triggers were not there or switched off, as in a restore of the data alone.';
 revoke all on function ehg_tasks.rebuild_queue() from public, anon, authenticated, service_role;
 
 -- For a database that held contracts before this migration.
