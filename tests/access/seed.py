@@ -29,8 +29,6 @@ values ('{PENDING}', 'P', 'T', 'o', 'SD-1', 'pending', null),
 insert into ehg_tasks.lease_marks (target_agent, expires_at) values ('T', now());
 insert into ehg_tasks.attempts (contract_id, attempt, target_agent, claim_token, claimed_at, expires_at)
 values ('{IN_PROGRESS}', 1, 'T', '{TOKEN}', now(), now() + interval '30 minutes');
-delete from ehg_tasks.lease_marks;
-insert into ehg_tasks.lease_marks (target_agent, expires_at) values ('T', now());
 insert into ehg_tasks.agents (name, token_hash) values ('{AGENT}', sha256('secret'));
 select public.create_task_contract(
   'P', 'T', 'o',

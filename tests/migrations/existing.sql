@@ -63,6 +63,19 @@ values
    null, 'no luck', 2, 2, 30, '{}'),
   ('00000000-0000-4000-8000-000000000006', 'P', 'T', 'is not wanted', 'cancelled', null, null, now(), null,
    null, null, 0, 2, 30, '{}');
+-- Pending contracts in the order in which they can be claimed, with times and a name that need care.
+insert into public.agent_task_contracts
+  (id, parent_agent, target_agent, objective, priority, retry_count, created_at, updated_at)
+values
+  ('00000000-0000-4000-8000-000000000011', 'P', 'U', 'is urgent', 90, 0, now() - interval '2 hours',
+   now() - interval '1 hour'),
+  ('00000000-0000-4000-8000-000000000012', 'P', 'U', 'has no beginning', 50, 0, '-infinity',
+   now() - interval '1 hour'),
+  ('00000000-0000-4000-8000-000000000013', 'P', ' U ', 'has waited for long', 50, 0, now() - interval '3 days',
+   now() - interval '1 hour'),
+  ('00000000-0000-4000-8000-000000000014', 'P', 'U', 'comes from the future', 50, 0, now() + interval '1 year',
+   'infinity'),
+  ('00000000-0000-4000-8000-000000000015', 'P', 'U', 'never was', 50, 0, 'infinity', now() - interval '1 hour');
 
 -- The earlier functions: with their caller's rights, no search_path, and EXECUTE granted to PUBLIC.
 create function public.create_task_contract(
