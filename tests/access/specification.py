@@ -113,9 +113,7 @@ ADDED_TRIGGERS = {
     ),
     "trg_task_contracts_follow_status": (
         "CREATE TRIGGER trg_task_contracts_follow_status AFTER UPDATE OF status ON "
-        "public.agent_task_contracts FOR EACH ROW "
-        "WHEN (((old.status)::text IS DISTINCT FROM (new.status)::text)) "
-        "EXECUTE FUNCTION ehg_tasks.follow_status()"
+        "public.agent_task_contracts FOR EACH ROW EXECUTE FUNCTION ehg_tasks.follow_status()"
     ),
     "trg_task_contracts_follow_order": (
         "CREATE TRIGGER trg_task_contracts_follow_order AFTER UPDATE OF target_agent, priority, created_at "
