@@ -88,7 +88,9 @@ def test_requeued_contracts_do_not_wait_for_it_again(anon: Caller, service: Call
 
 
 @pytest.mark.parametrize(
-    "not_before", ["infinity", "-infinity", datetime.now(UTC) + timedelta(days=400)], ids=str
+    "not_before",
+    ["infinity", "-infinity", datetime.now(UTC) + timedelta(days=400)],
+    ids=["infinity", "-infinity", "in 400 days"],
 )
 def test_a_time_that_is_not_within_the_next_year_is_refused(
     anon: Caller, contracts: Contracts, not_before: Any
