@@ -310,7 +310,7 @@ begin
     update ehg_tasks.attempts a
     set ended_at = clock_timestamp(),
         outcome = case when new.status = 'pending' then 'interrupted' else new.status end,
-        error_message = new.error_message,
+        error_message = case when new.status <> 'pending' then new.error_message end,
         execution_tokens = new.execution_tokens
     where a.contract_id = new.id
       and a.attempt = (select max(b.attempt) from ehg_tasks.attempts b where b.contract_id = new.id)
