@@ -386,7 +386,7 @@ comment on type public.task_contract_failed_attempt is
 comment on type public.task_contract_status_change is
   'Result of release_task_contract, cancel_task_contract and requeue_task_contract.';
 comment on type public.task_contract_outcome is
-  'Result of task_contract_outcomes. waiting (pending contracts only): ready, paused, retry, delayed or dependencies. omitted: the texts and the output are left out, because the answer would exceed 8 MiB.';
+  'Result of task_contract_outcomes. waiting (pending contracts only): ready, paused, retry, delayed or dependencies. omitted: the texts, the progress and the output are left out, because the answer would exceed 8 MiB.';
 comment on type public.task_contract_attempt is
   'Result of task_contract_history: one attempt, without its token.';
 comment on type public.task_contract_input_artifact is

@@ -29,7 +29,8 @@ begin
     select i.place, c.*, a.content_text, l.attempt, l.progress, l.ended_at, h.not_before, h.waits_for,
            r.contract_id is not null as is_ready,
            sum(coalesce(octet_length(a.content_text), 0) + coalesce(octet_length(c.result_summary), 0)
-               + coalesce(octet_length(c.error_message), 0)) over w as total,
+               + coalesce(octet_length(c.error_message), 0) + coalesce(octet_length(l.progress::text), 0)
+             ) over w as total,
            row_number() over w as number
     from (
       select u.id, min(u.place) as place
@@ -51,7 +52,8 @@ begin
          case when not o.omitted then f.error_message end,
          f.output_artifact_id,
          case when not o.omitted then ehg_tasks.as_json(f.content_text) end,
-         f.execution_tokens, f.retry_count, f.started_at, f.completed_at, f.attempt, f.progress,
+         f.execution_tokens, f.retry_count, f.started_at, f.completed_at, f.attempt,
+         case when not o.omitted then f.progress end,
          case
            when f.status <> 'pending' then null
            when exists (
