@@ -167,10 +167,13 @@ create table if not exists ehg_tasks.agents (
   previous_token_expires_at timestamptz,
   max_running integer check (max_running >= 0),
   paused_at timestamptz,
+  resumed_at timestamptz,
   created_at timestamptz not null default clock_timestamp()
 );
 comment on table ehg_tasks.agents is
   'Registered agents (optional). An agent that is not registered has no token, no limit, and is not paused.';
+comment on column ehg_tasks.agents.resumed_at is
+  'When the last pause ended. Clean-up counts the time that contracts wait from here at the earliest.';
 comment on column ehg_tasks.agents.token_hash is
   'SHA-256 of the agent''s token. Null: the agent needs no token.';
 

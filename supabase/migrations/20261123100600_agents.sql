@@ -213,7 +213,9 @@ declare
 begin
   select a.paused_at into v_paused_at from ehg_tasks.agents a where a.name = v_name for update;
   perform ehg_tasks.check_registered(found, v_name);
-  update ehg_tasks.agents a set paused_at = null where a.name = v_name;
+  update ehg_tasks.agents a
+  set paused_at = null, resumed_at = clock_timestamp()
+  where a.name = v_name and a.paused_at is not null;
   return next (
     v_name, case when v_paused_at is null then 'not paused' else 'agent resumed' end, v_paused_at is null
   )::public.task_agent_change;

@@ -53,6 +53,11 @@ begin
     join public.agent_task_contracts c on c.id = r.contract_id
     where r.claimable_since < v_now - make_interval(mins => p_max_wait_minutes)
       and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id)
+      -- Nobody could claim the contracts of an agent while it was paused.
+      and not exists (
+        select from ehg_tasks.agents g
+        where g.name = r.target_agent
+          and (g.paused_at is not null or g.resumed_at >= v_now - make_interval(mins => p_max_wait_minutes)))
       -- A claim may have taken it a moment ago.
       and c.status = 'pending'
     limit p_limit
