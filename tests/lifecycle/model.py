@@ -94,6 +94,7 @@ class Agent:
     token: str | None = None
     max_running: int | None = None
     paused: bool = False
+    was_paused: bool = False  # lately: clean-up does not count that time
 
 
 class Model:
@@ -323,7 +324,14 @@ class Model:
         ]
         for contract in stale:
             self.end_attempt(contract)
-        forgotten = [c for c in self.contracts if c.claimable and c.waited_long and not c.attempts]
+        forgotten = [
+            c
+            for c in self.contracts
+            if c.claimable
+            and c.waited_long
+            and not c.attempts
+            and not self.agents.get(c.target_agent, Agent()).was_paused
+        ]
         requeued = sum(c.status == "pending" for c in ended + stale)
         for contract in forgotten:
             contract.has_error = True

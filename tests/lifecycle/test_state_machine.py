@@ -413,6 +413,7 @@ class Lifecycle(Machine):
             known = self.model.agents.setdefault(agent, Agent())
             assert answer[0]["was_duplicate"] is (known.paused == (call == "pause"))
             known.paused = call == "pause"
+            known.was_paused |= known.paused
 
     # --- direct writes ---------------------------------------------------------------------------
 
