@@ -59,7 +59,7 @@ create table if not exists ehg_tasks.ready (
 comment on table ehg_tasks.ready is
   'The pending contracts that can be claimed now. Triggers keep it in step with the contracts.';
 comment on column ehg_tasks.ready.target_agent is
-  'The name of the queue: target_agent without surrounding white space, in Unicode normal form C.';
+  'The name of the queue: target_agent without surrounding white space and invisible characters, in Unicode normal form C.';
 comment on column ehg_tasks.ready.claimable_since is
   'When the contract could first be claimed in its present wait. Clean-up counts from here.';
 

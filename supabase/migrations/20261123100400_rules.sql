@@ -75,7 +75,22 @@ revoke all on function ehg_tasks.as_json(text) from public, anon, authenticated,
 ---------------------------------------------------------------------------------------------------
 
 -- Two names that look alike must not be two queues. White space around a name is ignored and
--- composed characters are equal to decomposed ones; characters that nobody sees are refused.
+-- composed characters are equal to decomposed ones. Characters that nobody sees are refused, or
+-- ignored where a backend job writes them to the table.
+
+create or replace function ehg_tasks.trimmed_name(p_name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(
+    normalize(p_name),
+    '^[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+|[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$',
+    '', 'g')
+$$;
+comment on function ehg_tasks.trimmed_name(text) is
+  'A name without surrounding white space, in Unicode normal form C.';
+revoke all on function ehg_tasks.trimmed_name(text) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.queue_name(p_name text)
 returns text
@@ -86,14 +101,15 @@ begin
   if p_name ~ '^[!-~]([ -~]*[!-~])?$' then  -- printable ASCII, the usual case
     return p_name;
   end if;
-  return regexp_replace(
-    normalize(p_name),
-    '^[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+|[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$',
-    '', 'g');
+  -- Without control characters and what Unicode lets programs ignore; all spaces are plain ones.
+  return ehg_tasks.trimmed_name(regexp_replace(
+    regexp_replace(p_name, '[\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]', ' ', 'g'),
+    '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]',
+    '', 'g'));
 end
 $$;
 comment on function ehg_tasks.queue_name(text) is
-  'The name of an agent without surrounding white space, in Unicode normal form C.';
+  'The name of an agent as its queue is called: trimmed_name without the characters that nobody sees.';
 revoke all on function ehg_tasks.queue_name(text) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.agent_name(p_what text, p_name text)
@@ -107,12 +123,11 @@ begin
   if p_name ~ '^[!-~]([ -~]{0,48}[!-~])?$' then  -- printable ASCII, the usual case
     return p_name;
   end if;
-  v_name := ehg_tasks.queue_name(p_name);
+  v_name := ehg_tasks.trimmed_name(p_name);
   if coalesce(v_name, '') = '' then
     raise exception using errcode = 'TC005', message = format('%s must not be empty', p_what);
   end if;
-  -- Control characters, spaces other than U+0020, and what Unicode lets programs ignore.
-  if v_name ~ '[\u0001-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]' then
+  if v_name <> ehg_tasks.queue_name(v_name) then
     raise exception using
       errcode = 'TC005',
       message = format('%s holds an invisible character', p_what),
@@ -125,7 +140,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.agent_name(text, text) is
-  'The queue_name of a valid name. Raises TC005 for one that is empty, longer than 50 characters or holds invisible characters.';
+  'The trimmed_name of a valid name. Raises TC005 for one that is empty, longer than 50 characters or holds invisible characters.';
 revoke all on function ehg_tasks.agent_name(text, text) from public, anon, authenticated, service_role;
 
 ---------------------------------------------------------------------------------------------------
