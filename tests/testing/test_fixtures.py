@@ -50,7 +50,7 @@ def test_clean_contracts_deletes_contracts_and_outputs_only(
     ).fetchall()
     request.getfixturevalue("clean_contracts")
     assert superuser.execute("select count(*) from public.agent_task_contracts").fetchone() == (0,)
-    assert superuser.execute("select count(*) from ehg_tasks.leases").fetchone() == (0,)
+    assert superuser.execute("select count(*) from ehg_tasks.attempts").fetchone() == (0,)
     assert superuser.execute("select id from public.agent_artifacts").fetchall() == [kept]
     superuser.execute("delete from public.agent_artifacts where id = %s", kept)
 

@@ -144,7 +144,7 @@ class TestScheduledCleanup:
             [claim] = agent.claim("T")
         assert claim.contract_id == contract
         with psycopg.connect(with_cron.superuser_url, autocommit=True) as superuser:
-            superuser.execute("update ehg_tasks.leases set expires_at = now()")
+            superuser.execute("update ehg_tasks.attempts set expires_at = now()")
         deadline = time.monotonic() + JOB_SECONDS
         while (current := state(owner, contract)) == ("in_progress", 0):
             assert time.monotonic() < deadline, owner.execute(
