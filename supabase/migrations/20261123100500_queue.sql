@@ -269,13 +269,13 @@ begin
   from added a
   where a.status = 'pending';
 
-  perform ehg_tasks.lower_low_water_mark(f.target_agent, f.priority, f.created_at, f.id)
+  perform ehg_tasks.lower_low_water_mark(
+    ehg_tasks.queue_name(f.target_agent), f.priority, f.created_at, f.id)
   from (
-    select distinct on (1, a.priority)
-           ehg_tasks.queue_name(a.target_agent) as target_agent, a.priority, a.created_at, a.id
+    select distinct on (a.target_agent, a.priority) a.target_agent, a.priority, a.created_at, a.id
     from added a
     where a.status = 'pending'
-    order by 1, a.priority, a.created_at, a.id
+    order by a.target_agent, a.priority, a.created_at, a.id
   ) as f;
   return null;
 end
