@@ -149,9 +149,11 @@ as $$
   with recursive family (id) as (
     select unnest(p_contract_ids)
     union
+    -- offset 0 makes this a look-up for each member, and not a search of all dependencies at each step.
     select d.contract_id
-    from family f
-    join ehg_tasks.dependencies d on d.depends_on = f.id and not d.settled
+    from family f, lateral (
+      select e.contract_id from ehg_tasks.dependencies e where e.depends_on = f.id and not e.settled offset 0
+    ) as d
   )
   select array_agg(f.id) from family f
 $$;
@@ -211,39 +213,59 @@ as $$
 declare
   v_dependents constant uuid[] := array(
     select d.contract_id from ehg_tasks.dependencies d where d.depends_on = p_contract_id and not d.settled);
+  v_fallen uuid[];
+  v_messages text[];
+  v_freed uuid[];
 begin
   if p_status = 'completed' then
     perform ehg_tasks.lock_contracts(v_dependents);
   else
     perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_dependents));
-    -- All that fall with it, in one statement: a long chain would exceed the depth of nested triggers.
+    -- The status is not written as an equality, which could make the planner search by status.
     with recursive fallen (id, because_of, what_happened) as (
       select d.contract_id, d.depends_on,
              case p_status when 'failed' then 'failed' when 'deleted' then 'was deleted' else 'was cancelled' end
       from ehg_tasks.dependencies d
-      join public.agent_task_contracts c on c.id = d.contract_id and c.status = 'pending'
+      join public.agent_task_contracts c on c.id = d.contract_id and c.status is not distinct from 'pending'
       where d.depends_on = p_contract_id and not d.settled and d.on_failure = 'cancel'
       union
-      select d.contract_id, d.depends_on, 'was cancelled'
-      from fallen f
-      join ehg_tasks.dependencies d on d.depends_on = f.id and not d.settled and d.on_failure = 'cancel'
-      join public.agent_task_contracts c on c.id = d.contract_id and c.status = 'pending'
+      select d.contract_id, f.id, 'was cancelled'
+      from fallen f, lateral (
+        select e.contract_id
+        from ehg_tasks.dependencies e
+        join public.agent_task_contracts c on c.id = e.contract_id and c.status is not distinct from 'pending'
+        where e.depends_on = f.id and not e.settled and e.on_failure = 'cancel'
+        offset 0
+      ) as d
     )
-    update public.agent_task_contracts c
-    set status = 'cancelled', completed_at = clock_timestamp(),
-        error_message = format('task contract %s, which this one depends on, %s', f.because_of, f.what_happened)
-    from (select distinct on (a.id) a.* from fallen a order by a.id, a.because_of) as f
-    where c.id = f.id;
+    select array_agg(f.id),
+           array_agg(format('task contract %s, which this one depends on, %s', f.because_of, f.what_happened))
+    into v_fallen, v_messages
+    from (select distinct on (a.id) a.* from fallen a order by a.id, a.because_of) as f;
   end if;
 
   with settled as (
     update ehg_tasks.dependencies d
     set settled = true
-    where d.depends_on = p_contract_id and not d.settled
+    where d.depends_on = any (p_contract_id || v_fallen) and not d.settled
     returning d.contract_id
+  ),
+  freed as (
+    update ehg_tasks.held h
+    set waits_for = h.waits_for - s.number
+    from (select s.contract_id, count(*)::integer as number from settled s group by s.contract_id) as s
+    where h.contract_id = s.contract_id
+    returning h.contract_id, h.waits_for
   )
-  update ehg_tasks.held h set waits_for = h.waits_for - 1 from settled s where h.contract_id = s.contract_id;
-  perform ehg_tasks.move_to_ready(v_dependents);
+  select array_agg(f.contract_id) filter (where f.waits_for = 0) into v_freed from freed f;
+
+  -- All that fall together, when their own dependents are settled: the triggers of each have nothing to
+  -- settle, which would take quadratic time, and more levels of nested triggers than there may be.
+  update public.agent_task_contracts c
+  set status = 'cancelled', completed_at = clock_timestamp(), error_message = f.message
+  from unnest(v_fallen, v_messages) as f (id, message)
+  where c.id = f.id;
+  perform ehg_tasks.move_to_ready(v_freed);
 end
 $$;
 comment on function ehg_tasks.settle_dependents(uuid, text) is

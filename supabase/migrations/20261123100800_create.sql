@@ -287,7 +287,7 @@ begin
     select distinct on (d.contract_id) d.contract_id, d.depends_on, p.status
     from jsonb_to_recordset(p_created) as i (id uuid)
     join ehg_tasks.dependencies d on d.contract_id = i.id and d.on_failure = 'cancel'
-    join public.agent_task_contracts p on p.id = d.depends_on and p.status in ('failed', 'cancelled')
+    join public.agent_task_contracts p on p.id = d.depends_on and (p.status in ('failed', 'cancelled')) is true
     order by d.contract_id, d.depends_on
   ) as f
   where c.id = f.contract_id;
