@@ -33,12 +33,12 @@ def run(caller: Caller, contract_id: UUID, **result: Any) -> None:
     caller("complete_task_contract", **held(row), **result)
 
 
-def create_chain(caller: Caller, length: int, **fields: Any) -> list[UUID]:
+def create_chain(caller: Caller, length: int, after: UUID | None = None) -> list[UUID]:
     """Create contracts in one call, each of which waits for the one before it."""
     ids = [uuid4() for _ in range(length)]
     items = [
-        FIELDS | fields | {"contract_id": str(contract_id), "depends_on": [str(ids[n - 1])] if n else []}
-        for n, contract_id in enumerate(ids)
+        FIELDS | {"contract_id": str(contract_id), "depends_on": [str(previous)] if previous else []}
+        for contract_id, previous in zip(ids, [after, *ids], strict=False)
     ]
     caller("create_task_contracts", contracts=jsonb(items))
     return ids
@@ -235,6 +235,21 @@ class TestFailure:
         ids = create_chain(anon, 300)
         anon("cancel_task_contract", contract_id=ids[0])
         assert set(statuses(database, ids)) == {"cancelled"}
+
+    def test_a_chain_of_3000_falls_within_the_time_that_a_request_has(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        """Otherwise no one could end its first contract: each call, and clean-up, would be cut off."""
+        first = last = create(anon)
+        for _ in range(3):
+            last = create_chain(anon, 1000, after=last)[-1]
+        service.connection.execute("set statement_timeout = '8s'")
+        service("cancel_task_contract", contract_id=first)
+        check_invariants(database)
+        left = database.execute(
+            "select count(*) from public.agent_task_contracts where status <> 'cancelled'"
+        )
+        assert left.fetchone() == (0,)
 
     def test_a_failure_cancels_only_what_waits(
         self, anon: Caller, service: Caller, database: Database
