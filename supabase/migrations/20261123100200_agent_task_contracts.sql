@@ -54,16 +54,62 @@ create table if not exists public.agent_task_contracts (
 
 comment on table public.agent_task_contracts is
   'Work that one agent hands to another: pending -> in_progress -> completed | failed | cancelled. Agents use the task contract functions instead of writing to the table.';
+comment on column public.agent_task_contracts.id is
+  'Treat it as a secret: whoever knows it can read the outcome and the history, and cancel the contract.';
+comment on column public.agent_task_contracts.session_id is
+  'The session that the work belongs to.';
+comment on column public.agent_task_contracts.sd_id is
+  'The strategic directive that the work serves.';
+comment on column public.agent_task_contracts.parent_agent is
+  'The agent that hands the work over.';
+comment on column public.agent_task_contracts.target_agent is
+  'The agent that does the work.';
+comment on column public.agent_task_contracts.objective is
+  'What to do.';
+comment on column public.agent_task_contracts.constraints is
+  'Rules for the work. For the agent to observe; the database does not enforce them.';
+comment on column public.agent_task_contracts.input_artifacts is
+  'Ids of the artifacts that the work reads.';
+comment on column public.agent_task_contracts.input_summary is
+  'What the inputs are, in words.';
+comment on column public.agent_task_contracts.expected_output_type is
+  'The kind of result that is expected.';
+comment on column public.agent_task_contracts.output_schema is
+  'JSON Schema of the output. The Python worker checks outputs against it; the database does not.';
 comment on column public.agent_task_contracts.priority is
   'Higher priorities are claimed first; within a priority, the oldest contract.';
 comment on column public.agent_task_contracts.timeout_minutes is
   'Time limit of one attempt in minutes, from started_at. No lease lasts longer.';
-comment on column public.agent_task_contracts.max_retries is
-  'How many failed or abandoned attempts are retried before the contract fails.';
 comment on column public.agent_task_contracts.max_tokens is
   'Token budget of one attempt. For the agent to observe; the database does not enforce it.';
+comment on column public.agent_task_contracts.status is
+  'pending, in_progress, completed, failed or cancelled. The last three are final.';
+comment on column public.agent_task_contracts.started_at is
+  'When the current or last attempt began. Null while the contract is pending.';
+comment on column public.agent_task_contracts.completed_at is
+  'When the contract became final.';
+comment on column public.agent_task_contracts.output_artifact_id is
+  'The artifact that holds the output.';
+comment on column public.agent_task_contracts.result_summary is
+  'The result in words.';
+comment on column public.agent_task_contracts.execution_tokens is
+  'How many tokens the work used.';
+comment on column public.agent_task_contracts.error_message is
+  'Why the contract failed or was cancelled; before that, why the previous attempt ended.';
+comment on column public.agent_task_contracts.retry_count is
+  'How many failed or abandoned attempts were retried.';
+comment on column public.agent_task_contracts.max_retries is
+  'How many failed or abandoned attempts are retried before the contract fails.';
+comment on column public.agent_task_contracts.created_by is
+  'The program or person that created the contract.';
+comment on column public.agent_task_contracts.created_at is
+  'When the contract was created.';
+comment on column public.agent_task_contracts.updated_at is
+  'When the row was last changed. A trigger sets it.';
 comment on column public.agent_task_contracts.completion_idempotency_key is
   'Key of the call that finished the contract. A repeated call with the same key gets the same answer.';
+comment on column public.agent_task_contracts.completed_by_agent_id is
+  'Who finished the contract: the p_agent_id of the call, or of its claim.';
 
 create unique index if not exists idx_task_contracts_idempotency
   on public.agent_task_contracts (id, completion_idempotency_key)

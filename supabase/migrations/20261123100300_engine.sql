@@ -372,36 +372,162 @@ do $$ begin
   );
 exception when duplicate_object then null; end $$;
 
+-- Columns that mean the same as the column of the contract with that name have no comment of their own.
 comment on type public.created_task_contract is
   'Result of create_task_contract and create_task_contracts.';
+comment on column public.created_task_contract.contract_summary is
+  'parent -> target: the first 100 characters of the objective.';
+comment on column public.created_task_contract.created is
+  'False if the contract existed before: the call was a repeat.';
+
 comment on type public.task_contract_claim is
   'Result of claim_task_contract: the work, and the lease on it.';
+comment on column public.task_contract_claim.claim_token is
+  'Secret of the claim. Whoever has it can finish the attempt.';
+comment on column public.task_contract_claim.attempt is
+  'Number of the attempt, from 1. The numbers of a contract never repeat.';
+comment on column public.task_contract_claim.lease_expires_at is
+  'When the lease ends. The contract can then be claimed again, unless the lease is renewed.';
+
 comment on type public.task_contract_lease is
   'Result of renew_task_contract.';
+comment on column public.task_contract_lease.lease_expires_at is
+  'When the lease ends. The contract can then be claimed again, unless the lease is renewed.';
+comment on column public.task_contract_lease.attempt is
+  'Number of the attempt, from 1. The numbers of a contract never repeat.';
+
 comment on type public.task_contract_renewal is
-  'Result of renew_task_contracts, one row per claim. state: renewed, lost, timed_out, unknown, or the final status of the contract.';
+  'Result of renew_task_contracts, one row per claim.';
+comment on column public.task_contract_renewal.state is
+  'renewed, lost, timed_out (the attempt has reached its time limit), unknown (there is no such contract), or the final status of the contract.';
+comment on column public.task_contract_renewal.lease_expires_at is
+  'When the renewed lease ends. Null if it is not renewed.';
+comment on column public.task_contract_renewal.attempt is
+  'Number of the renewed attempt. Null if it is not renewed.';
+
 comment on type public.task_contract_completion is
   'Result of complete_task_contract.';
+comment on column public.task_contract_completion.success is
+  'True: the result is recorded. The status says which.';
+comment on column public.task_contract_completion.message is
+  'What the call did.';
+comment on column public.task_contract_completion.status is
+  'completed, or failed after p_success = false.';
+comment on column public.task_contract_completion.was_duplicate is
+  'True if the same was recorded before: the call was a repeat.';
+
 comment on type public.task_contract_bulk_completion is
-  'Result of complete_task_contracts, one row per item. code is null if the result is recorded, otherwise the SQLSTATE that complete_task_contract raises.';
+  'Result of complete_task_contracts, one row per item.';
+comment on column public.task_contract_bulk_completion.success is
+  'Whether the result is recorded.';
+comment on column public.task_contract_bulk_completion.status is
+  'completed or failed. Null if the result is refused.';
+comment on column public.task_contract_bulk_completion.was_duplicate is
+  'True if the same was recorded before: the call was a repeat.';
+comment on column public.task_contract_bulk_completion.code is
+  'Null if the result is recorded, otherwise the SQLSTATE that complete_task_contract raises.';
+comment on column public.task_contract_bulk_completion.message is
+  'What the call did, or why the result is refused.';
+
 comment on type public.task_contract_failed_attempt is
-  'Result of fail_task_contract. next_attempt_at is null if the failure is final.';
+  'Result of fail_task_contract.';
+comment on column public.task_contract_failed_attempt.status is
+  'pending if the contract is retried, otherwise failed.';
+comment on column public.task_contract_failed_attempt.message is
+  'What the call did.';
+comment on column public.task_contract_failed_attempt.next_attempt_at is
+  'When the contract can be claimed again. Null if the failure is final.';
+comment on column public.task_contract_failed_attempt.was_duplicate is
+  'True if the same was recorded before: the call was a repeat.';
+
 comment on type public.task_contract_status_change is
   'Result of release_task_contract, cancel_task_contract and requeue_task_contract.';
+comment on column public.task_contract_status_change.status is
+  'The status after the call.';
+comment on column public.task_contract_status_change.message is
+  'What the call did.';
+comment on column public.task_contract_status_change.was_duplicate is
+  'True if the call changed nothing: it was a repeat.';
+
 comment on type public.task_contract_outcome is
-  'Result of task_contract_outcomes. waiting (pending contracts only): ready, paused, retry, delayed or dependencies. omitted: the texts, the progress and the output are left out, because the answer would exceed 8 MiB.';
+  'Result of task_contract_outcomes.';
+comment on column public.task_contract_outcome.output is
+  'Content of the output artifact. Text that is not valid JSON becomes a JSON string.';
+comment on column public.task_contract_outcome.attempt is
+  'Number of the last attempt. Null before the first.';
+comment on column public.task_contract_outcome.progress is
+  'What the last attempt reported when it was renewed.';
+comment on column public.task_contract_outcome.waiting is
+  'What a pending contract waits for: ready (a claim), paused (its agent is paused), retry or delayed (next_attempt_at), or dependencies. Null otherwise.';
+comment on column public.task_contract_outcome.next_attempt_at is
+  'When a contract that waits for a time can be claimed.';
+comment on column public.task_contract_outcome.waits_for is
+  'Number of contracts that it depends on and that are not final. Null unless it must wait.';
+comment on column public.task_contract_outcome.omitted is
+  'Whether the texts, the progress and the output are left out, because the answer would exceed 8 MiB. Ask for this contract again.';
+
 comment on type public.task_contract_attempt is
   'Result of task_contract_history: one attempt, without its token.';
+comment on column public.task_contract_attempt.attempt is
+  'Number of the attempt, from 1. The numbers of a contract never repeat.';
+comment on column public.task_contract_attempt.agent_id is
+  'The p_agent_id of the claim.';
+comment on column public.task_contract_attempt.claimed_at is
+  'When the attempt began.';
+comment on column public.task_contract_attempt.lease_expires_at is
+  'When its lease ends or would have ended.';
+comment on column public.task_contract_attempt.ended_at is
+  'When it ended. Null while it runs.';
+comment on column public.task_contract_attempt.outcome is
+  'How it ended: completed, failed, released, expired, timed_out, cancelled or interrupted (another client changed the status directly).';
+comment on column public.task_contract_attempt.error_message is
+  'Why it did not succeed.';
+comment on column public.task_contract_attempt.execution_tokens is
+  'How many tokens it used.';
+comment on column public.task_contract_attempt.next_attempt_at is
+  'When the contract could be claimed again after this failed attempt. Null if the failure was final.';
+comment on column public.task_contract_attempt.progress is
+  'What it last reported when it was renewed.';
+
 comment on type public.task_contract_input_artifact is
-  'Result of task_contract_inputs: an input artifact in full. omitted: its content is left out, because the answer would exceed 8 MiB.';
+  'Result of task_contract_inputs: one input artifact.';
+comment on column public.task_contract_input_artifact.created_at is
+  'When the artifact was created.';
+comment on column public.task_contract_input_artifact.omitted is
+  'Whether the content is left out, because the answer would exceed 8 MiB. Ask for this artifact again.';
+
 comment on type public.task_agent_token is
-  'Result of register_task_agent and rotate_task_agent. The token is shown this once.';
+  'Result of register_task_agent and rotate_task_agent.';
+comment on column public.task_agent_token.token is
+  'The secret token, shown this once. Null if none was issued.';
+comment on column public.task_agent_token.created is
+  'False if the agent was registered before.';
+comment on column public.task_agent_token.previous_token_expires_at is
+  'How long the previous token stays valid. Null if there is none.';
+
 comment on type public.task_agent_change is
   'Result of pause_task_agent, resume_task_agent and remove_task_agent.';
+comment on column public.task_agent_change.message is
+  'What the call did.';
+comment on column public.task_agent_change.was_duplicate is
+  'True if the call changed nothing: it was a repeat.';
+
 comment on type public.task_contract_cleanup_report is
-  'Result of cleanup_stale_contracts: numbers of failed, cancelled and requeued contracts.';
+  'Result of cleanup_stale_contracts: how many contracts it changed.';
+comment on column public.task_contract_cleanup_report.failed_count is
+  'Contracts whose attempt was ended with no retry left.';
+comment on column public.task_contract_cleanup_report.cancelled_count is
+  'Contracts that were not claimed in time.';
+comment on column public.task_contract_cleanup_report.requeued_count is
+  'Contracts whose attempt was ended and that are pending again.';
+
 comment on type public.task_contract_prune_report is
-  'Result of prune_task_contracts: numbers of deleted contracts and artifacts.';
+  'Result of prune_task_contracts: how many rows it deleted.';
+comment on column public.task_contract_prune_report.deleted_count is
+  'Contracts.';
+comment on column public.task_contract_prune_report.deleted_artifact_count is
+  'Artifacts that held their outputs.';
+
 revoke all on type
   public.created_task_contract, public.task_contract_claim, public.task_contract_lease,
   public.task_contract_renewal, public.task_contract_completion, public.task_contract_bulk_completion,

@@ -126,7 +126,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.register_task_agent(p_name, p_description, p_max_running, p_with_token) $$;
 comment on function public.register_task_agent(text, text, integer, boolean) is
-  'Registers an agent, or changes the description and limit of one. Returns the agent''s token when it is issued, and never again. p_max_running: how many of its contracts may be in progress at once.';
+  'Registers an agent, or sets the description and limit of a registered one. With p_with_token, an agent that has no token is issued one, which is returned this once: from then on, claims of its work and contracts in its name need it. p_max_running is how many of its contracts may be in progress at once; null sets no limit.';
 revoke all on function public.register_task_agent(text, text, integer, boolean)
   from public, anon, authenticated, service_role;
 grant execute on function public.register_task_agent(text, text, integer, boolean) to service_role;
@@ -166,7 +166,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.rotate_task_agent(p_name, p_grace_minutes) $$;
 comment on function public.rotate_task_agent(text, integer) is
-  'Issues a new token for a registered agent. The previous one stays valid for p_grace_minutes; tokens before it do not.';
+  'Issues a new token for a registered agent. The previous one stays valid for p_grace_minutes (at most a week); tokens before it do not.';
 revoke all on function public.rotate_task_agent(text, integer) from public, anon, authenticated, service_role;
 grant execute on function public.rotate_task_agent(text, integer) to service_role;
 
@@ -198,7 +198,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.pause_task_agent(p_name) $$;
 comment on function public.pause_task_agent(text) is
-  'Stops handing out the contracts of an agent. Running attempts go on. A name that is not registered is registered, without a token.';
+  'Stops handing out the contracts of an agent. Attempts in progress go on. A name that is not registered is registered, without a token.';
 revoke all on function public.pause_task_agent(text) from public, anon, authenticated, service_role;
 grant execute on function public.pause_task_agent(text) to service_role;
 

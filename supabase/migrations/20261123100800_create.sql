@@ -504,7 +504,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.create_task_contracts(p_contracts) $$;
 comment on function public.create_task_contracts(jsonb) is
-  'Creates up to 1000 contracts, all or none. Each is an object with the parameters of create_task_contract, without the prefix p_.';
+  'Creates up to 1000 contracts, all or none. Those of equal priority are claimed in the order given. Each is an object with the parameters of create_task_contract, without the prefix "p_", and may depend on earlier ones. An error names the contract at fault.';
 revoke all on function public.create_task_contracts(jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.create_task_contracts(jsonb) to anon, service_role;
 
@@ -603,7 +603,7 @@ $$;
 comment on function public.create_task_contract(
   text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,
   timestamptz, uuid[], text) is
-  'Hands work from one agent to another. A repeat with the same p_contract_id creates nothing (created = false). The contract cannot be claimed before p_not_before, nor before all of p_depends_on are final; if one of those fails or is cancelled, so is this one, unless p_on_dependency_failure is ''run''.';
+  'Hands work from one agent to another. If the caller chooses the p_contract_id, it can repeat the call: the repeat creates nothing (created = false), and is refused if a field differs. The contract cannot be claimed before p_not_before, a time within the next year, nor before all of p_depends_on are final. If one of those fails or is cancelled, this contract is cancelled too (p_on_dependency_failure = ''cancel''), or runs all the same (''run''). If the parent agent is registered with a token, the request must carry it in the header x-agent-token.';
 revoke all on function public.create_task_contract(
   text, text, text, uuid, text, uuid[], text, jsonb, text, integer, integer, uuid, jsonb, integer, integer, text,
   timestamptz, uuid[], text)

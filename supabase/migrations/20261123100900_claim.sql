@@ -403,7 +403,7 @@ as $$
     p_target_agent, p_limit, p_request_key, p_agent_id, p_lease_seconds, p_contract_id)
 $$;
 comment on function public.claim_task_contract(text, integer, uuid, uuid, integer, uuid) is
-  'Claims up to p_limit (at most 100) contracts of an agent, highest priority first, then oldest. Two callers never get the same contract. The lease lasts p_lease_seconds (5 or more) and can be renewed up to the time limit; without it, it lasts as long as the time limit. With p_contract_id, claims that contract or nothing. A repeat with the same p_request_key returns the same claim. Fewer contracts than p_limit are returned if the answer would exceed 8 MiB.';
+  'Claims up to p_limit (at most 100) contracts of an agent, highest priority first, then oldest. Two callers never get the same contract. The lease lasts p_lease_seconds (5 or more) and can be renewed up to the time limit; without it, it lasts as long as the time limit. With p_contract_id, claims that contract or nothing. A repeat with the same p_request_key returns the same claims. p_agent_id says who works; it is kept with the attempt. If the agent is registered with a token, the request must carry it in the header x-agent-token. Fewer contracts than p_limit are returned if the agent is paused or has reached its limit, or if the answer would exceed 8 MiB.';
 revoke all on function public.claim_task_contract(text, integer, uuid, uuid, integer, uuid)
   from public, anon, authenticated, service_role;
 grant execute on function public.claim_task_contract(text, integer, uuid, uuid, integer, uuid)

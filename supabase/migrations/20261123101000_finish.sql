@@ -231,7 +231,7 @@ as $$
 $$;
 comment on function public.complete_task_contract(
   uuid, uuid, text, integer, boolean, text, uuid, uuid, uuid, jsonb) is
-  'Records a result, once. An agent presents its claim token; the service role needs none for a contract that nobody else has claimed. p_output (at most 1 MiB) is stored as an artifact in the same transaction. p_success = false fails the contract without a retry; success in the answer says that the result is recorded.';
+  'Records a result, once. An agent presents its claim token; the service role needs none for a contract that has been claimed once at most. A repeat with the same p_idempotency_key (by default, the claim token) gets the same answer, and is refused if the result differs. p_output (at most 1 MiB) is stored as an artifact in the same transaction; p_output_artifact_id names one that exists. p_success = false fails the contract without a retry; success in the answer says that the result is recorded.';
 revoke all on function public.complete_task_contract(
   uuid, uuid, text, integer, boolean, text, uuid, uuid, uuid, jsonb)
   from public, anon, authenticated, service_role;
@@ -363,7 +363,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.complete_task_contracts(p_results) $$;
 comment on function public.complete_task_contracts(jsonb) is
-  'complete_task_contract for up to 100 results, each an object with its parameters without the prefix p_. Every result gets a row, in the order given: code is null if it is recorded, otherwise the SQLSTATE of the refusal. A refused result does not affect the others.';
+  'complete_task_contract for up to 100 results, each an object with its parameters, without the prefix "p_". Every result gets a row, in the order given: code is null if it is recorded, otherwise the SQLSTATE of the refusal. A refused result does not affect the others.';
 revoke all on function public.complete_task_contracts(jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.complete_task_contracts(jsonb) to anon, service_role;
 
@@ -458,7 +458,7 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.fail_task_contract(p_contract_id, p_claim_token, p_error_message, p_retry) $$;
 comment on function public.fail_task_contract(uuid, uuid, text, boolean) is
-  'Ends an attempt with an error. While retries are left, the contract goes back to pending with a wait that grows each time. Otherwise, or with p_retry = false, it fails.';
+  'Ends an attempt with an error. While retries are left, the contract goes back to pending with a wait that grows each time (retry_wait). Otherwise, or with p_retry = false, it fails, and the contracts that wait for its success are cancelled.';
 revoke all on function public.fail_task_contract(uuid, uuid, text, boolean)
   from public, anon, authenticated, service_role;
 grant execute on function public.fail_task_contract(uuid, uuid, text, boolean) to anon, service_role;

@@ -54,7 +54,33 @@ left join ehg_tasks.queue_figures() q on q.target_agent = c.target_agent
 group by c.target_agent, c.status;
 
 comment on view public.task_contract_stats is
-  'One row per target agent and status: number of contracts, longest wait (pending only), number finished in the last hour, durations of attempts in seconds, tokens used against the budget of the same contracts, how many used more than their budget, how many pending ones are held, and how many in progress are under a lease.';
+  'Figures of contracts, one row per target agent and status.';
+comment on column public.task_contract_stats.target_agent is
+  'The agent that does the work.';
+comment on column public.task_contract_stats.status is
+  'pending, in_progress, completed, failed or cancelled.';
+comment on column public.task_contract_stats.contracts is
+  'Number of contracts.';
+comment on column public.task_contract_stats.oldest_created_at is
+  'When the oldest of them was created.';
+comment on column public.task_contract_stats.oldest_wait_seconds is
+  'How long the oldest has waited, in seconds. Pending contracts only.';
+comment on column public.task_contract_stats.finished_last_hour is
+  'How many of them became final in the last hour.';
+comment on column public.task_contract_stats.median_duration_seconds is
+  'Median time from started_at to completed_at, in seconds.';
+comment on column public.task_contract_stats.p95_duration_seconds is
+  '95th percentile of the time from started_at to completed_at, in seconds.';
+comment on column public.task_contract_stats.execution_tokens is
+  'Tokens that they used.';
+comment on column public.task_contract_stats.max_tokens is
+  'Token budget of those that reported the tokens they used.';
+comment on column public.task_contract_stats.over_budget is
+  'How many of them used more tokens than their budget.';
+comment on column public.task_contract_stats.held is
+  'How many of the pending contracts must wait. Pending contracts only.';
+comment on column public.task_contract_stats.running is
+  'How many of the contracts in progress are under a lease. Contracts in progress only.';
 revoke all on table public.task_contract_stats from public, anon, authenticated, service_role;
 grant select on table public.task_contract_stats to authenticated, service_role;
 
@@ -84,7 +110,23 @@ select r.name, r.description, r.has_token, r.max_running, r.paused_at, r.created
 from ehg_tasks.registered_agents() r;
 
 comment on view public.task_agents is
-  'The registered agents: description, whether it has a token, limit, pause, and how many of its contracts are in progress, ready and held.';
+  'The registered agents, without the hashes of their tokens, and how much work each has.';
+comment on column public.task_agents.description is
+  'What the agent does, as its registration says.';
+comment on column public.task_agents.has_token is
+  'Whether claims of its work and contracts in its name need a token.';
+comment on column public.task_agents.max_running is
+  'How many of its contracts may be in progress at once. Null: any number.';
+comment on column public.task_agents.paused_at is
+  'Since when its contracts are not handed out. Null: they are.';
+comment on column public.task_agents.created_at is
+  'When it was registered.';
+comment on column public.task_agents.running is
+  'How many of its contracts are in progress under a lease.';
+comment on column public.task_agents.ready is
+  'How many of its contracts can be claimed, unless it is paused.';
+comment on column public.task_agents.held is
+  'How many of its pending contracts must wait.';
 revoke all on table public.task_agents from public, anon, authenticated, service_role;
 grant select on table public.task_agents to authenticated, service_role;
 
