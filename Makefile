@@ -45,7 +45,7 @@ $(VENV)/.bench: $(VENV)/.installed
 bench: $(VENV)/.bench ## Compare the SQL functions with other queues, and write docs/benchmarks.md.
 	$(BIN)/python -m bench $(or $(ARGS),--report docs/benchmarks.md)
 
-generated: $(VENV)/.installed ## Write the generated files: sync clients, expected.json, docs/access-rules.md.
+generated: $(VENV)/.installed ## Write the generated files: sync clients, expected.json, docs/access-rules.md, docs/functions.md.
 	$(BIN)/python -m tools.generate
 
 check: $(VENV)/.installed ## Run the linters, the type checker and the import contracts.

@@ -20,6 +20,7 @@ from ehg_tasks.local import LocalStack
 from ehg_tasks.testing import catalog
 from ehg_tasks.verify import facts
 from tests.access import page
+from tools import function_reference
 from tools.sync_clients import SOURCES, sync_client
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,7 @@ def sync_module(source: Path, _migrated: Connection[Any]) -> str:
 GENERATED: dict[str, Callable[[Connection[Any]], str]] = {
     "ehg_tasks/expected.json": expected,
     "docs/access-rules.md": access_rules,
+    "docs/functions.md": function_reference.text,
     **{f"ehg_tasks/_sync/{source.name}": partial(sync_module, source) for source in SOURCES},
 }
 """Path in this repository -> the function that returns its text, given a newly migrated database."""
