@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from bench.contestants import Contestant, Work
+from bench.contestants import Contestant
 from bench.server import SUPERUSER, Connection, Server
 
 FILL = 50_000  # pieces of work inserted by one statement
@@ -74,11 +74,6 @@ class Databases:
             for name in names:
                 connection.execute(f"drop database {name} with (force)".encode())
                 self._names.remove(name)
-
-    def has(self, contestant: Contestant, work: Work) -> bool:
-        """Return whether the contestant's database has what this work needs."""
-        with self.connect(self.get(contestant, 0)) as connection:
-            return connection.execute(f"select {work.needs}".encode()).fetchone() == (True,)
 
     def _create(self, name: str, template: str) -> None:
         with self._server.connect("postgres", SUPERUSER) as connection:

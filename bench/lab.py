@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.contestants import FINISH_MANY, Contestant, Work, contestants
+from bench.contestants import Contestant, Work, contestants
 from bench.databases import Databases, say
 from bench.pgbench import Limit, Run, run
 from bench.server import BenchError, Server
@@ -86,14 +86,13 @@ class Lab:
         A transaction that puts work back does not count.
         """
         every = REFILL if work.size == 1 else BATCHES
-        steps = [f"{work.fetch} \\gset", work.finish]
-        script = _with_refill(contestant, steps, every)
+        script = _with_refill(contestant, work, every)
         self._check(contestant, database, work, script)
         result = self._run(contestant, database, script, work.size * every, clients, skip=every)
         # At the end, each client has taken up to `every` pieces that it has not put back.
         missing = sum(count % every for count in result.transactions) * work.size
         self.databases.add(contestant, database, missing)
-        return Pace(clients * work.size / result.seconds, fetch=result.commands[script.index(steps[0])])
+        return Pace(clients * work.size / result.seconds, fetch=result.commands[-5])
 
     def _check(self, contestant: Contestant, database: str, work: Work, script: Sequence[str]) -> None:
         """Before work is first measured, check that it finishes what it takes."""
@@ -110,14 +109,11 @@ class Lab:
 
     def finish(self, contestant: Contestant, database: str, count: int) -> None:
         """Finish this much work, as fast as can be, and put as much back."""
-        batch = contestant.batch
-        if batch and self.databases.has(contestant, batch):
-            size, steps = batch.size, [f"{batch.fetch} \\gset", batch.finish]
-        else:
-            size, steps = FINISH_MANY, [*contestant.finish_many]
-        every = 1000 // size
-        script = _with_refill(contestant, steps, every)
-        self._run(contestant, database, script, size * every, 1, Limit(transactions=count // size))
+        work = contestant.most
+        every = max(1, 1000 // work.size)
+        script = _with_refill(contestant, work, every)
+        limit = Limit(transactions=count // work.size)
+        self._run(contestant, database, script, work.size * every, 1, limit)
 
     def create(self, contestant: Contestant, database: str, clients: int) -> float:
         """Create one piece of work a call. Return how many a second."""
@@ -157,6 +153,6 @@ def _load(contestant: Contestant) -> list[str]:
     return [*load, "\\set bench_number :bench_number + 1"]
 
 
-def _with_refill(contestant: Contestant, steps: Sequence[str], every: int) -> list[str]:
+def _with_refill(contestant: Contestant, work: Work, every: int) -> list[str]:
     refill = [f"\\if :bench_number % {every} = 0", contestant.create_many, "\\endif"]
-    return [*_load(contestant), *steps, *refill]
+    return [*_load(contestant), f"{work.fetch} \\gset", work.finish, *refill]

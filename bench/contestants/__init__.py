@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from bench.server import Connection
 
 BATCH = 50
-FINISH_MANY = 100
 MAX_CLIENTS = 8
 
 
@@ -23,13 +22,11 @@ class Work:
         fetch: takes work. The columns of its one row become variables of pgbench.
         finish: finishes that work.
         size: how much is taken at once.
-        needs: an SQL condition. Where it is false, the database does not have what this uses.
     """
 
     fetch: str
     finish: str
     size: int = 1
-    needs: str = "true"
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,9 @@ class Contestant:
             one row become variables of pgbench too; they start with bench_, so that `fetch` keeps them.
         create_many: inserts them in one call.
         single: takes and finishes one.
-        finished: counts what is finished.
         batch: takes and finishes BATCH at once, if the queue can.
-        finish_many: for a queue without batches, a script that takes and finishes FINISH_MANY at once, by any
-            means that leaves the tables as its functions leave them.
+        most: takes and finishes as much at once as is sensible, to leave many dead rows behind. Not measured.
+        finished: counts what is finished.
         user: the role that logs in.
         options: its PGOPTIONS.
         variables: more variables of pgbench.
@@ -65,9 +61,9 @@ class Contestant:
     payload: str
     create_many: str
     single: Work
+    most: Work
     finished: str
     batch: Work | None = None
-    finish_many: Sequence[str] = ()
     user: str = "postgres"
     options: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)

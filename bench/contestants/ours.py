@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import ehg_tasks.local
-from bench.contestants import BATCH, FINISH_MANY, Contestant, Work
+from bench.contestants import BATCH, Contestant, Work
 from bench.server import SUPERUSER, Connection
 from ehg_tasks.migrations import migrations
 
-HAS_COMPLETE_MANY = "to_regprocedure('public.complete_task_contracts(jsonb)') is not null"
-HAS_LEASE_SECONDS = (
-    "exists (select from pg_proc where pronamespace = 'public'::regnamespace"
-    " and proname = 'claim_task_contract' and 'p_lease_seconds' = any (proargnames))"
-)
-CREATE_BULK = 1000  # contracts in one call, the most there may be
+CREATE_BULK = 1000  # contracts in a call, the most there may be
+CLAIM_BULK = 100  # the same for claims
 
 
 def _install(connection: Connection) -> None:
@@ -28,11 +23,13 @@ def _install(connection: Connection) -> None:
         connection.execute(file.read_bytes())
 
 
-def _with_short_leases(work: Work) -> Work:
-    fetch = re.sub(
-        r"claim_task_contract\((.*)\)", r"claim_task_contract(\1, p_lease_seconds => 5)", work.fetch
+def _batch(size: int, arguments: str = "") -> Work:
+    return Work(
+        "select jsonb_agg(jsonb_build_object('contract_id', contract_id, 'claim_token', claim_token))"
+        f" as results from public.claim_task_contract('T', {size}{arguments})",
+        "select count(*) from public.complete_task_contracts(:results::jsonb)",
+        size,
     )
-    return replace(work, fetch=fetch, needs=HAS_LEASE_SECONDS)
 
 
 CONTESTANT = Contestant(
@@ -65,18 +62,9 @@ CONTESTANT = Contestant(
         "select * from public.complete_task_contract("
         "p_contract_id => :contract_id::uuid, p_claim_token => :claim_token::uuid)",
     ),
+    most=_batch(CLAIM_BULK),
     finished="select count(*) from public.agent_task_contracts where status = 'completed'",
-    batch=Work(
-        "select jsonb_agg(jsonb_build_object('contract_id', contract_id, 'claim_token', claim_token))"
-        f" as results from public.claim_task_contract('T', {BATCH})",
-        "select count(*) from public.complete_task_contracts(:results::jsonb)",
-        BATCH,
-        HAS_COMPLETE_MANY,
-    ),
-    finish_many=(
-        f"select count(*) from public.claim_task_contract('T', {FINISH_MANY}) as c cross join lateral"
-        " public.complete_task_contract(p_contract_id => c.contract_id, p_claim_token => c.claim_token)",
-    ),
+    batch=_batch(BATCH),
     user="authenticator",
     options="-c role=anon -c statement_timeout=0",
 )
@@ -85,22 +73,15 @@ CONTESTANT = Contestant(
 SHORT_LEASES = replace(
     CONTESTANT,
     name="ours, leases of 5 s",
-    single=_with_short_leases(CONTESTANT.single),
-    batch=CONTESTANT.batch and _with_short_leases(CONTESTANT.batch),
+    single=replace(
+        CONTESTANT.single, fetch="select * from public.claim_task_contract('T', p_lease_seconds => 5)"
+    ),
+    most=_batch(CLAIM_BULK, ", p_lease_seconds => 5"),
 )
 
 
 def hold(connection: Connection, count: int) -> None:
     """Create contracts that wait until tomorrow, before any other contract."""
-    found = connection.execute("select to_regclass('ehg_tasks.handbacks')").fetchone()
-    if found and found[0]:
-        connection.execute(CONTESTANT.fill.encode(), {"first": 1, "last": count})
-        connection.execute(
-            "insert into ehg_tasks.handbacks (contract_id, claim_token, outcome, not_before)"
-            " select id, gen_random_uuid(), 'failed', now() + interval '1 day'"
-            " from public.agent_task_contracts"
-        )
-        return
     for first in range(0, count, CREATE_BULK):
         connection.execute(
             "select count(*) from public.create_task_contracts((select jsonb_agg(jsonb_build_object("
@@ -111,6 +92,6 @@ def hold(connection: Connection, count: int) -> None:
 
 
 def lease(connection: Connection, count: int) -> None:
-    """Claim waiting contracts, 100 a call, and keep them."""
-    for _ in range(0, count, 100):
-        connection.execute("select count(*) from public.claim_task_contract('T', 100)")
+    """Claim waiting contracts and keep them."""
+    for _ in range(0, count, CLAIM_BULK):
+        connection.execute("select count(*) from public.claim_task_contract('T', %s)", [CLAIM_BULK])

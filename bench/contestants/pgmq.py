@@ -13,6 +13,14 @@ def _install(connection: Connection) -> None:
     connection.execute("select pgmq.create('bench')")
 
 
+def _batch(size: int) -> Work:
+    return Work(
+        f"select array_agg(msg_id) as ids from pgmq.read('bench', 30, {size})",
+        "select count(*) from pgmq.archive('bench', :ids::bigint[])",
+        size,
+    )
+
+
 CONTESTANT = Contestant(
     name="pgmq",
     distribution="pgmq",
@@ -33,10 +41,7 @@ CONTESTANT = Contestant(
     ),
     create_many="select count(*) from pgmq.send_batch('bench', :bench_work::jsonb[])",
     single=Work("select * from pgmq.read('bench', 30, 1)", "select pgmq.archive('bench', :msg_id::bigint)"),
+    most=_batch(1000),
     finished="select count(*) from pgmq.a_bench",
-    batch=Work(
-        f"select array_agg(msg_id) as ids from pgmq.read('bench', 30, {BATCH})",
-        "select count(*) from pgmq.archive('bench', :ids::bigint[])",
-        BATCH,
-    ),
+    batch=_batch(BATCH),
 )

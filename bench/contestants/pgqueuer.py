@@ -38,20 +38,17 @@ def _dequeue(size: int, result: str) -> str:
     query, marker, _ = str(composed.sql).rpartition("SELECT * FROM claimed")
     if not marker:
         raise BenchError("the dequeue query of this version of pgqueuer is not understood")
-    return (
-        _bind(query, ":size", ":bench_entrypoints", MANAGER, ":bench_timeout").replace(":size", str(size))
-        + f"\n{result}"
-    )
+    return f"{_bind(query, str(size), ':bench_entrypoints', MANAGER, ':bench_timeout')}\n{result}"
 
 
 def _log(size: int, ids: str) -> str:
     statuses = f"array_fill('successful'::text, array[{size}])"
-    return _bind(
-        _qb.QueryQueueBuilder().build_log_job_query(),
-        ids,
-        statuses,
-        f"array_fill(null::jsonb, array[{size}])",
-    )
+    tracebacks = f"array_fill(null::jsonb, array[{size}])"
+    return _bind(_qb.QueryQueueBuilder().build_log_job_query(), ids, statuses, tracebacks)
+
+
+def _batch(size: int) -> Work:
+    return Work(_dequeue(size, IDS), _log(size, ":ids"), size)
 
 
 def _enqueue(*arguments: str) -> str:
@@ -78,7 +75,7 @@ CONTESTANT = Contestant(
         "array[0]", "array['bench']", f"array[{PAYLOAD}]", "array['0']", "array[null]", "array['{}']"
     ),
     payload=(
-        f"select array_agg(0) as bench_priorities, array_agg('bench'::text) as bench_names,"
+        "select array_agg(0) as bench_priorities, array_agg('bench'::text) as bench_names,"
         f" array_agg({PAYLOAD}) as bench_payloads, array_agg(interval '0') as bench_waits,"
         " array_agg(null::text) as bench_keys, array_agg('{}'::jsonb) as bench_headers"
         " from generate_series(1, :bench_rows)"
@@ -87,7 +84,8 @@ CONTESTANT = Contestant(
         *(f":bench_{name}" for name in ("priorities", "names", "payloads", "waits", "keys", "headers"))
     ),
     single=Work(_dequeue(1, ROWS), _log(1, "array[:id]")),
+    most=_batch(1000),
     finished="select count(*) from pgqueuer_log where status = 'successful'",
-    batch=Work(_dequeue(BATCH, IDS), _log(BATCH, ":ids"), BATCH),
+    batch=_batch(BATCH),
     variables={"bench_entrypoints": "{bench}", "bench_timeout": "30 seconds"},
 )

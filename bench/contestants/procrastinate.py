@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from importlib.resources import files
 
-from bench.contestants import FINISH_MANY, MAX_CLIENTS, Contestant, Work
+from bench.contestants import MAX_CLIENTS, Contestant, Work
 from bench.server import Connection
 
 
@@ -48,11 +48,13 @@ CONTESTANT = Contestant(
         _query("fetch_job", queues="'{bench}'", worker_id="(:client_id + 1)"),
         _query("finish_job", job_id=":id", status="'succeeded'", delete_job="false"),
     ),
-    finished="select count(*) from procrastinate_jobs where status = 'succeeded'",
-    # It has no batches, and one by one this takes long under an old snapshot. The same updates:
-    finish_many=(
-        "update procrastinate_jobs set status = 'doing', worker_id = 1 where id in (select id from"
-        f" procrastinate_jobs where status = 'todo' order by priority desc, id limit {FINISH_MANY})",
-        "update procrastinate_jobs set status = 'succeeded', attempts = attempts + 1 where status = 'doing'",
+    # It has no batches, and one by one takes long under an old snapshot. The same updates, with triggers:
+    most=Work(
+        "with started as (update procrastinate_jobs set status = 'doing', worker_id = 1 where id in ("
+        "select id from procrastinate_jobs where status = 'todo' order by priority desc, id limit 1000)"
+        " returning id) select array_agg(id) as ids from started",
+        "update procrastinate_jobs set status = 'succeeded', attempts = attempts + 1 where id = any (:ids)",
+        1000,
     ),
+    finished="select count(*) from procrastinate_jobs where status = 'succeeded'",
 )
