@@ -225,17 +225,18 @@ begin
     end if;
   end if;
 
+  if v_is_registered then
+    v_agent := ehg_tasks.lock_agent(v_name);
+  end if;
   if v_has_expired then
     perform ehg_tasks.expire_leases(v_name, 100);
   end if;
-  if v_is_registered then
-    select a.* into v_agent from ehg_tasks.agents a where a.name = v_name;
-    if v_agent.paused_at is not null then
-      return;
-    end if;
-    if v_agent.max_running is not null then
-      v_limit := least(v_limit, ehg_tasks.room_to_run(v_name));
-    end if;
+  if v_agent.paused_at is not null then
+    return;
+  end if;
+  if v_agent.max_running is not null then
+    v_limit := least(v_limit, greatest(v_agent.max_running - (
+      select count(*) from ehg_tasks.attempts a where a.target_agent = v_name and a.ended_at is null), 0));
   end if;
   if v_has_due then
     perform ehg_tasks.release_due(v_name, 100);
@@ -340,29 +341,38 @@ comment on function ehg_tasks.repeated_claim(uuid, text) is
   'The attempts under a lease that a claim with this request key has begun. Raises TC004 if it was for another agent.';
 revoke all on function ehg_tasks.repeated_claim(uuid, text) from public, anon, authenticated, service_role;
 
-create or replace function ehg_tasks.room_to_run(p_target_agent text)
-returns integer
+create or replace function ehg_tasks.lock_agent(p_name text)
+returns ehg_tasks.agents
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $$
 declare
-  v_max_running integer;
+  v_agent ehg_tasks.agents;
+  v_has_limit boolean;
 begin
-  -- Claims of the agent count one after the other. The count must see those that have committed.
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception using
-      errcode = 'TC003',
-      message = format('claims of agent "%s", which has a limit, need the isolation level READ COMMITTED', p_target_agent);
+  select a.max_running is not null into v_has_limit from ehg_tasks.agents a where a.name = p_name;
+  if v_has_limit then
+    -- Claims count one after the other, and the count must see those that have committed.
+    if current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using
+        errcode = 'TC003',
+        message = format('claims of agent "%s", which has a limit, need the isolation level READ COMMITTED', p_name);
+    end if;
+    select a.* into v_agent from ehg_tasks.agents a where a.name = p_name for update;
+  else
+    select a.* into v_agent from ehg_tasks.agents a where a.name = p_name for share;
+    if v_agent.max_running is not null then
+      -- The limit was set a moment ago. Without the lock for it, nothing is handed out this time.
+      v_agent.max_running := 0;
+    end if;
   end if;
-  select a.max_running into v_max_running from ehg_tasks.agents a where a.name = p_target_agent for update;
-  return greatest(v_max_running - (
-    select count(*) from ehg_tasks.attempts a where a.target_agent = p_target_agent and a.ended_at is null), 0);
+  return v_agent;
 end
 $$;
-comment on function ehg_tasks.room_to_run(text) is
-  'How many more contracts a registered agent may have in progress. Locks the agent''s row, so that claims at the same time never exceed max_running.';
-revoke all on function ehg_tasks.room_to_run(text) from public, anon, authenticated, service_role;
+comment on function ehg_tasks.lock_agent(text) is
+  'A registered agent, locked: a pause waits until the claims that have begun are done, and claims of an agent with a limit wait for each other.';
+revoke all on function ehg_tasks.lock_agent(text) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.fitting_claims(p_contract_ids uuid[])
 returns uuid[]
