@@ -340,7 +340,7 @@ begin
   end if;
 
   if new.status = 'pending' then
-    select count(*) into v_waits_for
+    select count(*)::integer into v_waits_for
     from ehg_tasks.dependencies d
     where d.contract_id = new.id and not d.settled;
     if v_waits_for > 0 then

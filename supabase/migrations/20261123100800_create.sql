@@ -252,8 +252,6 @@ set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
-declare
-  v_problem record;
 begin
   insert into ehg_tasks.dependencies (contract_id, depends_on, on_failure, settled)
   select distinct i.id, d.id::uuid, coalesce(i.item ->> 'on_dependency_failure', 'cancel'),

@@ -236,7 +236,7 @@ begin
   end if;
   if v_agent.max_running is not null then
     v_limit := least(v_limit, greatest(v_agent.max_running - (
-      select count(*) from ehg_tasks.attempts a where a.target_agent = v_name and a.ended_at is null), 0));
+      select count(*)::integer from ehg_tasks.attempts a where a.target_agent = v_name and a.ended_at is null), 0));
   end if;
   if v_has_due then
     perform ehg_tasks.release_due(v_name, 100);

@@ -326,7 +326,7 @@ begin
     begin
       v_row.contract_id := (v_item ->> 'contract_id')::uuid;
       if v_row.contract_id = any (v_done) then
-        select true, c.status, false, c.output_artifact_id, 'task contract completed'
+        select true, c.status::text, false, c.output_artifact_id, 'task contract completed'
         into v_row.success, v_row.status, v_row.was_duplicate, v_row.output_artifact_id, v_row.message
         from public.agent_task_contracts c
         where c.id = v_row.contract_id;

@@ -20,7 +20,8 @@ from tests.supabase_cli import SupabaseCLI
 
 SCHEMAS = "array['public', 'ehg_tasks']::regnamespace[]"
 FUNCTIONS = f"""
-    select p.oid, p.oid::regprocedure::text as name, coalesce(t.tgrelid, 0) as relation, t.tgnewtable
+    select p.oid, p.oid::regprocedure::text as name, coalesce(t.tgrelid, 0) as relation, t.tgnewtable,
+           t.tgoldtable
     from pg_proc p
     join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
     left join pg_trigger t on t.tgfoid = p.oid
@@ -56,7 +57,7 @@ class TestPlpgsqlCheck:
             f"""
             select f.name, c.level, c.lineno, c.message, c.detail
             from ({FUNCTIONS}) as f, extensions.plpgsql_check_function_tb(
-              f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable) as c
+              f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable, oldtable => f.tgoldtable) as c
             """
         ).fetchall()
         assert findings == []
@@ -90,7 +91,7 @@ def test_pgtap_confirms_the_access_rules(databases: Databases, migrated: str) ->
             f"table_privs_are('public', 'agent_task_contracts', '{role}', array{sorted(held)})"
             for role, held in spec.GRANTS.items()
         ),
-        "table_privs_are('ehg_tasks', 'leases', 'anon', array[]::text[])",
+        "table_privs_are('ehg_tasks', 'attempts', 'anon', array[]::text[])",
     ]
     with databases.connect(migrated) as connection:
         connection.execute("create extension pgtap with schema extensions")
