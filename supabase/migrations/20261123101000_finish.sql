@@ -311,9 +311,13 @@ begin
   perform ehg_tasks.check_batch('p_results', p_results, array[
     'contract_id', 'output_artifact_id', 'result_summary', 'execution_tokens', 'success', 'error_message',
     'claim_token', 'idempotency_key', 'agent_id', 'output']);
+  -- Before the block below, because its failure would release the locks. An id that is not a UUID is
+  -- refused below.
+  perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(array(
+    select (i.value ->> 'contract_id')::uuid
+    from jsonb_array_elements(p_results) as i
+    where i.value ->> 'contract_id' ~* '^([0-9a-f]{4}-?){7}[0-9a-f]{4}$')));
   begin
-    perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(array(
-      select (i.value ->> 'contract_id')::uuid from jsonb_array_elements(p_results) as i)));
     v_done := ehg_tasks.complete_together(p_results);
   exception
     -- One of them holds a value that is refused. Below, only that one is.
