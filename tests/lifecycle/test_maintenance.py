@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Project
 from tests.lifecycle.helpers import (
     Database,
+    artifact,
     artifacts,
     claim,
     claimed,
@@ -22,6 +23,7 @@ from tests.lifecycle.helpers import (
     held,
     leases,
 )
+from tests.lifecycle.invariants import check_invariants
 from tests.sql import Caller, refused
 
 NOTHING = {"failed_count": 0, "cancelled_count": 0, "requeued_count": 0}
@@ -40,6 +42,19 @@ def waited(database: Database, contract_id: Any, hours: int) -> None:
         " where contract_id = %s",
         [hours, contract_id],
     )
+
+
+def age(database: Database, interval: str) -> None:
+    """Move the times at which contracts were created and last changed into the past."""
+    database.execute("set session_replication_role = replica")  # the trigger would set updated_at to now
+    try:
+        database.execute(
+            "update public.agent_task_contracts"
+            " set created_at = now() - %s::interval, updated_at = now() - %s::interval",
+            [interval, interval],
+        )
+    finally:
+        database.execute("reset session_replication_role")
 
 
 class TestCleanup:
@@ -201,6 +216,50 @@ class TestPrune:
         ]
         assert len(artifacts(database)) == 1
 
+    def test_outputs_are_deleted_on_request(self, anon: Caller, service: Caller, database: Database) -> None:
+        row = claimed(anon)
+        anon("complete_task_contract", **held(row), output={})
+        assert service("prune_task_contracts", older_than_days=0, delete_artifacts=True) == [
+            {"deleted_count": 1, "deleted_artifact_count": 1}
+        ]
+        assert artifacts(database) == []
+
+    def test_only_outputs_that_nobody_else_needs_are_deleted(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        """Not those that other programs stored, nor the inputs and outputs of contracts that stay."""
+        stored = artifact(database, "by another program")
+        rows = [claimed(anon) for _ in range(4)]
+        anon("complete_task_contract", **held(rows[0]), output_artifact_id=stored)
+        outputs = [
+            anon("complete_task_contract", **held(row), output={"n": n})[0]["output_artifact_id"]
+            for n, row in enumerate(rows[1:])
+        ]
+        create(anon, input_artifacts=[outputs[0]])
+        write(database, create(anon), output_artifact_id=f"'{outputs[1]}'")
+        assert service("prune_task_contracts", older_than_days=0, delete_artifacts=True) == [
+            {"deleted_count": 4, "deleted_artifact_count": 1}
+        ]
+        assert {row["id"] for row in artifacts(database)} == {stored, *outputs[:2]}
+
+    def test_an_artifact_that_only_looks_like_an_output_stays(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        """Each of the three things that mark an output of the contract must be there."""
+        changes = [{"type": "'analysis'"}, {"source_tool": "'other'"}, {"metadata": "'{}'"}]
+        for change in changes:
+            row = claimed(anon)
+            [answer] = anon("complete_task_contract", **held(row), output={})
+            [(column, value)] = change.items()
+            database.execute(
+                f"update public.agent_artifacts set {column} = {value} where id = %s".encode(),
+                [answer["output_artifact_id"]],
+            )
+        assert service("prune_task_contracts", older_than_days=0, delete_artifacts=True) == [
+            {"deleted_count": 3, "deleted_artifact_count": 0}
+        ]
+        assert len(artifacts(database)) == 3
+
     @pytest.mark.parametrize(
         "fields",
         [
@@ -216,7 +275,86 @@ class TestPrune:
             service("prune_task_contracts", **fields)
 
 
+# A direct write can store any time, and PostgreSQL knows two infinite ones.
+IMPLAUSIBLE = ["'infinity'", "'-infinity'", "now() + interval '10 years'", "'294276-12-31'", "null"]
+
+
+class TestImplausibleTimes:
+    """No sweep overlooks a row for ever, and none takes it before its time."""
+
+    @pytest.mark.parametrize("started_at", IMPLAUSIBLE)
+    def test_a_contract_in_progress_without_a_lease_ends(
+        self, service: Caller, database: Database, started_at: str
+    ) -> None:
+        contract_id = create(service)
+        write(database, contract_id, status="'in_progress'", started_at=started_at)
+        assert service("cleanup_stale_contracts") == [NOTHING]
+        age(database, "31 minutes")
+        assert service("cleanup_stale_contracts") == [NOTHING | {"requeued_count": 1}]
+        check_invariants(database)
+
+    @pytest.mark.parametrize("completed_at", IMPLAUSIBLE)
+    def test_a_final_contract_is_pruned(self, service: Caller, database: Database, completed_at: str) -> None:
+        write(database, create(service), status="'failed'", completed_at=completed_at)
+        assert service("prune_task_contracts")[0]["deleted_count"] == 0
+        age(database, "31 days")
+        assert service("prune_task_contracts")[0]["deleted_count"] == 1
+
+    @pytest.mark.parametrize("created_at", [time for time in IMPLAUSIBLE if time != "null"])
+    def test_a_contract_that_nobody_claims_is_cancelled(
+        self, service: Caller, database: Database, created_at: str
+    ) -> None:
+        contract_id = create(service)
+        write(database, contract_id, created_at=created_at)
+        assert service("cleanup_stale_contracts") == [NOTHING]
+        waited(database, contract_id, 25)
+        assert service("cleanup_stale_contracts") == [NOTHING | {"cancelled_count": 1}]
+        check_invariants(database)
+
+    @pytest.mark.parametrize("created_at", [time for time in IMPLAUSIBLE if time != "null"])
+    def test_a_contract_is_claimed(self, service: Caller, database: Database, created_at: str) -> None:
+        """In its place of the order: the youngest comes last, however young."""
+        contract_id, other = create(service), create(service)
+        write(database, contract_id, created_at=created_at)
+        check_invariants(database)
+        order = service.run("select contract_id from public.claim_task_contract('T', 9)")
+        first = [contract_id, other] if created_at == "'-infinity'" else [other, contract_id]
+        assert [row["contract_id"] for row in order] == first
+
+    @pytest.mark.parametrize("completed_at", [time for time in IMPLAUSIBLE if time != "'-infinity'"])
+    def test_the_figures_do_not_count_it_as_finished_in_the_last_hour(
+        self, service: Caller, authenticated: Caller, database: Database, completed_at: str
+    ) -> None:
+        write(database, create(service), status="'completed'", completed_at=completed_at, started_at="now()")
+        [row] = authenticated.run("select contracts, finished_last_hour from public.task_contract_stats")
+        assert row == {"contracts": 1, "finished_last_hour": 0}
+
+
 class TestStats:
+    def test_it_counts_what_is_held_running_and_over_its_budget(
+        self, anon: Caller, service: Caller, authenticated: Caller
+    ) -> None:
+        first = create(anon, not_before=datetime.now(UTC) + timedelta(days=1))
+        create(anon, depends_on=[first])
+        create(anon, priority=1)
+        for tokens in (10, 11, 12):
+            row = claimed(anon, max_tokens=10)
+            anon("complete_task_contract", **held(row), execution_tokens=tokens)
+        claimed(anon)
+        service.run(
+            "insert into public.agent_task_contracts (parent_agent, target_agent, objective, status)"
+            " values ('P', 'T', 'o', 'in_progress')"
+        )
+        rows = authenticated.run(
+            "select status, contracts, held, running, over_budget"
+            " from public.task_contract_stats order by status"
+        )
+        assert [tuple(row.values()) for row in rows] == [
+            ("completed", 3, None, None, 2),
+            ("in_progress", 2, None, 1, 0),
+            ("pending", 3, 2, None, 0),
+        ]
+
     def test_it_has_one_row_per_agent_and_status(
         self, anon: Caller, authenticated: Caller, database: Database
     ) -> None:
