@@ -71,10 +71,10 @@ create table if not exists ehg_tasks.low_water_marks (
   priority integer not null,
   created_at timestamptz not null,
   contract_id uuid not null,
-  primary key (target_agent, priority)
+  primary key (target_agent, priority, created_at, contract_id)
 );
 comment on table ehg_tasks.low_water_marks is
-  'For each agent and priority in ready, a place (created_at, contract_id) before which no row stands. Claims start there.';
+  'For each agent and priority in ready, places (created_at, contract_id), before the first of which no row stands. Claims start there.';
 
 create table if not exists ehg_tasks.held (
   contract_id uuid primary key,

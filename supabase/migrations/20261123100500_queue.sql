@@ -14,9 +14,10 @@
 -- claim has to step over those at the head of the queue. One long transaction, such as a report, can
 -- make that a hundred thousand rows. So claims start at a mark for each agent and priority, before
 -- which no row of ready stands:
---   * whoever adds a row to ready holds an advisory lock, shared, until it commits, and lowers the
---     mark if the new row stands before it
---   * now and then a claim takes that lock for itself, without waiting for it, and raises the marks
+--   * whoever adds a row to ready holds an advisory lock, shared, until it commits, and adds a mark
+--     if the new row stands before the others. It moves none, because two transactions could then
+--     wait for each other.
+--   * now and then a claim takes that lock for itself, without waiting for it, and replaces the marks
 --     of its agent. No row can be on its way then, so the first row it sees is the new mark.
 --
 -- A claim also looks for expired leases, and for the same reason starts at a mark, the end of the
@@ -40,8 +41,7 @@ as $$
 begin
   perform pg_advisory_xact_lock_shared(
     hashtext('ehg_tasks.low_water_marks'), hashtext(p_target_agent) & 127);
-  -- Under a stricter isolation level, the look may miss a mark that was raised since the transaction
-  -- began. The insert below does not: it fails with 40001.
+  -- Under a stricter isolation level, the look may see a mark that was raised since the transaction began.
   if current_setting('transaction_isolation') = 'read committed' and exists (
     select from ehg_tasks.low_water_marks m
     where m.target_agent = p_target_agent and m.priority = p_priority
@@ -49,15 +49,13 @@ begin
   ) then
     return;
   end if;
-  insert into ehg_tasks.low_water_marks as m (target_agent, priority, created_at, contract_id)
+  insert into ehg_tasks.low_water_marks (target_agent, priority, created_at, contract_id)
   values (p_target_agent, p_priority, p_created_at, p_contract_id)
-  on conflict (target_agent, priority) do update
-  set created_at = excluded.created_at, contract_id = excluded.contract_id
-  where (m.created_at, m.contract_id) > (excluded.created_at, excluded.contract_id);
+  on conflict do nothing;
 end
 $$;
 comment on function ehg_tasks.lower_low_water_mark(text, integer, timestamptz, uuid) is
-  'For a row that is being added to ready: makes sure that its agent''s mark for the priority does not stand after it.';
+  'For a row that is being added to ready: makes sure that its agent has a mark for the priority that does not stand after it.';
 revoke all on function ehg_tasks.lower_low_water_mark(text, integer, timestamptz, uuid)
   from public, anon, authenticated, service_role;
 
@@ -91,7 +89,12 @@ begin
 
   with firsts as materialized (
     select m.priority, f.created_at, f.contract_id
-    from ehg_tasks.low_water_marks m
+    from (
+      select distinct on (l.priority) l.*
+      from ehg_tasks.low_water_marks l
+      where l.target_agent = p_target_agent
+      order by l.priority, l.created_at, l.contract_id
+    ) as m
     left join lateral (
       select r.created_at, r.contract_id
       from ehg_tasks.ready r
@@ -100,18 +103,18 @@ begin
       order by r.created_at, r.contract_id
       limit 1
     ) f on true
-    where m.target_agent = p_target_agent
   ),
-  unused as (
+  replaced as (
     delete from ehg_tasks.low_water_marks m
     using firsts f
-    where m.target_agent = p_target_agent and m.priority = f.priority and f.contract_id is null
+    where m.target_agent = p_target_agent and m.priority = f.priority
+      and (m.created_at, m.contract_id) is distinct from (f.created_at, f.contract_id)
   )
-  update ehg_tasks.low_water_marks m
-  set created_at = f.created_at, contract_id = f.contract_id
+  insert into ehg_tasks.low_water_marks (target_agent, priority, created_at, contract_id)
+  select p_target_agent, f.priority, f.created_at, f.contract_id
   from firsts f
-  where m.target_agent = p_target_agent and m.priority = f.priority
-    and (m.created_at, m.contract_id) < (f.created_at, f.contract_id);
+  where f.contract_id is not null
+  on conflict do nothing;
 end
 $$;
 comment on function ehg_tasks.raise_low_water_marks(text) is

@@ -245,7 +245,12 @@ begin
   if p_contract_id is null then
     v_ids := array(
       select r.id
-      from ehg_tasks.low_water_marks w
+      from (
+        select distinct on (m.priority) m.*
+        from ehg_tasks.low_water_marks m
+        where m.target_agent = v_name
+        order by m.priority desc, m.created_at, m.contract_id
+      ) as w
       cross join lateral (
         select c.id
         from ehg_tasks.ready q
@@ -259,7 +264,6 @@ begin
         limit v_limit
         for update of c skip locked
       ) as r
-      where w.target_agent = v_name
       order by w.priority desc
       limit v_limit);
     -- 27 contracts of the largest size fit into any answer.
