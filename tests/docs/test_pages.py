@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from supabase import Client
 
 from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks, NewContract, NewResult, Settings
 from tests.conftest import Project
@@ -21,12 +22,20 @@ PAGES = [page for page in sorted(DOCS.glob("*.md")) if SESSION.search(page.read_
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_sessions_on_a_page_print_what_it_shows(
-    page: Path, project: Project, agent: AgentTasks, backend: BackendTasks, dashboard: DashboardTasks
+    page: Path,
+    project: Project,
+    agent: AgentTasks,
+    backend: BackendTasks,
+    dashboard: DashboardTasks,
+    anon_api: Client,
+    user_api: Client,
 ) -> None:
     names: dict[str, Any] = {
         "agent": agent,
         "backend": backend,
         "dashboard": dashboard,
+        "anon": anon_api,
+        "user": user_api,
         "settings": Settings.of(project.url, project.publishable_key),
         "AgentTasks": AgentTasks,
         "NewContract": NewContract,
