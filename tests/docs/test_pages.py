@@ -15,9 +15,13 @@ from supabase import Client
 from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks, NewContract, NewResult, Settings
 from tests.conftest import Project
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
 SESSION = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [page for page in sorted(DOCS.glob("*.md")) if SESSION.search(page.read_text("utf-8"))]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if SESSION.search(page.read_text("utf-8"))
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
