@@ -177,22 +177,26 @@ set enable_seqscan = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
+  v_first record;
 begin
-  with due as (
-    delete from ehg_tasks.held h
-    where h.contract_id = any (p_contract_ids) and h.waits_for = 0 and h.not_before <= v_now
-    returning h.contract_id, h.target_agent, h.priority, h.created_at
-  )
-  insert into ehg_tasks.ready (contract_id, target_agent, priority, created_at)
-  select d.contract_id, d.target_agent, d.priority, d.created_at from due d;
-
-  perform ehg_tasks.lower_low_water_mark(f.target_agent, f.priority, f.created_at, f.contract_id)
-  from (
-    select distinct on (r.target_agent, r.priority) r.*
-    from ehg_tasks.ready r
-    where r.contract_id = any (p_contract_ids)
-    order by r.target_agent, r.priority, r.created_at, r.contract_id
-  ) as f;
+  for v_first in
+    with due as (
+      delete from ehg_tasks.held h
+      where h.contract_id = any (p_contract_ids) and h.waits_for = 0 and h.not_before <= v_now
+      returning h.contract_id, h.target_agent, h.priority, h.created_at
+    ),
+    moved as (
+      insert into ehg_tasks.ready (contract_id, target_agent, priority, created_at)
+      select d.contract_id, d.target_agent, d.priority, d.created_at from due d
+      returning *
+    )
+    select distinct on (m.target_agent, m.priority) m.*
+    from moved m
+    order by m.target_agent, m.priority, m.created_at, m.contract_id
+  loop
+    perform ehg_tasks.lower_low_water_mark(
+      v_first.target_agent, v_first.priority, v_first.created_at, v_first.contract_id);
+  end loop;
 end
 $$;
 comment on function ehg_tasks.move_to_ready(uuid[]) is
@@ -212,37 +216,42 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off
 as $$
 declare
   v_dependents constant uuid[] := array(
     select d.contract_id from ehg_tasks.dependencies d where d.depends_on = p_contract_id and not d.settled);
   v_fallen uuid[];
-  v_messages text[];
+  v_messages jsonb;
+  v_waiting uuid[];
   v_freed uuid[];
 begin
   if p_status = 'completed' then
     perform ehg_tasks.lock_contracts(v_dependents);
   else
     perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_dependents));
-    -- The status is not written as an equality, which could make the planner search by status.
     with recursive fallen (id, because_of, what_happened) as (
       select d.contract_id, d.depends_on,
              case p_status when 'failed' then 'failed' when 'deleted' then 'was deleted' else 'was cancelled' end
       from ehg_tasks.dependencies d
-      join public.agent_task_contracts c on c.id = d.contract_id and c.status is not distinct from 'pending'
-      where d.depends_on = p_contract_id and not d.settled and d.on_failure = 'cancel'
+      cross join lateral (
+        select k.status from public.agent_task_contracts k where k.id = d.contract_id offset 0
+      ) as c
+      where d.depends_on = p_contract_id and not d.settled and d.on_failure = 'cancel' and c.status = 'pending'
       union
       select d.contract_id, f.id, 'was cancelled'
-      from fallen f, lateral (
-        select e.contract_id
-        from ehg_tasks.dependencies e
-        join public.agent_task_contracts c on c.id = e.contract_id and c.status is not distinct from 'pending'
-        where e.depends_on = f.id and not e.settled and e.on_failure = 'cancel'
-        offset 0
+      from fallen f
+      cross join lateral (
+        select k.* from ehg_tasks.dependencies k where k.depends_on = f.id and not k.settled offset 0
       ) as d
+      cross join lateral (
+        select k.status from public.agent_task_contracts k where k.id = d.contract_id offset 0
+      ) as c
+      where d.on_failure = 'cancel' and c.status = 'pending'
     )
     select array_agg(f.id),
-           array_agg(format('task contract %s, which this one depends on, %s', f.because_of, f.what_happened))
+           jsonb_object_agg(f.id, format(
+             'task contract %s, which this one depends on, %s', f.because_of, f.what_happened))
     into v_fallen, v_messages
     from (select distinct on (a.id) a.* from fallen a order by a.id, a.because_of) as f;
   end if;
@@ -252,12 +261,13 @@ begin
     set settled = true
     where d.depends_on = any (p_contract_id || v_fallen) and not d.settled
     returning d.contract_id
-  ),
-  freed as (
+  )
+  select array_agg(distinct s.contract_id) into v_waiting from settled s;
+  with freed as (
     update ehg_tasks.held h
-    set waits_for = h.waits_for - s.number
-    from (select s.contract_id, count(*)::integer as number from settled s group by s.contract_id) as s
-    where h.contract_id = s.contract_id
+    set waits_for = (
+      select count(*) from ehg_tasks.dependencies d where d.contract_id = h.contract_id and not d.settled)
+    where h.contract_id = any (v_waiting)
     returning h.contract_id, h.waits_for
   )
   select array_agg(f.contract_id) filter (where f.waits_for = 0) into v_freed from freed f;
@@ -265,9 +275,8 @@ begin
   -- All that fall together, when their own dependents are settled: the triggers of each have nothing to
   -- settle, which would take quadratic time, and more levels of nested triggers than there may be.
   update public.agent_task_contracts c
-  set status = 'cancelled', completed_at = clock_timestamp(), error_message = f.message
-  from unnest(v_fallen, v_messages) as f (id, message)
-  where c.id = f.id;
+  set status = 'cancelled', completed_at = clock_timestamp(), error_message = v_messages ->> c.id::text
+  where c.id = any (v_fallen);
   perform ehg_tasks.move_to_ready(v_freed);
 end
 $$;

@@ -252,14 +252,15 @@ set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
+declare
+  v_ids constant uuid[] := array(select i.id from jsonb_to_recordset(p_created) as i (id uuid));
 begin
   insert into ehg_tasks.dependencies (contract_id, depends_on, on_failure, settled)
   select distinct i.id, d.id::uuid, coalesce(i.item ->> 'on_dependency_failure', 'cancel'),
          c.status = any (ehg_tasks.final_statuses())
   from jsonb_to_recordset(p_created) as i (id uuid, item jsonb),
        jsonb_array_elements_text(coalesce(nullif(i.item -> 'depends_on', 'null'), '[]')) as d (id),
-       public.agent_task_contracts c
-  where c.id = d.id::uuid;
+       lateral (select k.status from public.agent_task_contracts k where k.id = d.id::uuid offset 0) as c;
 
   with waiting as (
     select i.id, coalesce((i.item ->> 'not_before')::timestamptz, '-infinity') as not_before,
@@ -269,7 +270,8 @@ begin
   moved as (
     delete from ehg_tasks.ready r
     using waiting w
-    where r.contract_id = w.id and (w.waits_for > 0 or w.not_before > clock_timestamp())
+    where r.contract_id = w.id and r.contract_id = any (v_ids)
+      and (w.waits_for > 0 or w.not_before > clock_timestamp())
     returning r.*, w.not_before, w.waits_for
   )
   insert into ehg_tasks.held (contract_id, target_agent, priority, created_at, not_before, waits_for)
@@ -284,11 +286,16 @@ begin
   from (
     select distinct on (d.contract_id) d.contract_id, d.depends_on, p.status
     from jsonb_to_recordset(p_created) as i (id uuid)
-    join ehg_tasks.dependencies d on d.contract_id = i.id and d.on_failure = 'cancel'
-    join public.agent_task_contracts p on p.id = d.depends_on and (p.status in ('failed', 'cancelled')) is true
+    cross join lateral (
+      select k.* from ehg_tasks.dependencies k where k.contract_id = i.id offset 0
+    ) as d
+    cross join lateral (
+      select k.status from public.agent_task_contracts k where k.id = d.depends_on offset 0
+    ) as p
+    where d.on_failure = 'cancel' and p.status in ('failed', 'cancelled')
     order by d.contract_id, d.depends_on
   ) as f
-  where c.id = f.contract_id;
+  where c.id = f.contract_id and c.id = any (v_ids);
 end
 $$;
 comment on function ehg_tasks.let_wait(jsonb) is
@@ -364,6 +371,8 @@ create or replace function ehg_tasks.insert_contracts(p_contracts jsonb)
 returns setof public.created_task_contract
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_start timestamptz;
@@ -388,10 +397,10 @@ begin
     v_known := array(
       select c.id
       from public.agent_task_contracts c
-      where c.id in (
+      where c.id = any (array(
         select d.id::uuid
         from jsonb_array_elements(p_contracts) as i,
-             jsonb_array_elements_text(coalesce(nullif(i.value -> 'depends_on', 'null'), '[]')) as d (id))
+             jsonb_array_elements_text(coalesce(nullif(i.value -> 'depends_on', 'null'), '[]')) as d (id)))
       order by c.created_at, c.id
       for share);
   end if;

@@ -51,9 +51,10 @@ begin
     from (
       select p.id, e.error_message, ehg_tasks.retries_left(p.retry_count, p.max_retries) as retries_left
       from unnest(p_contract_ids, p_error_messages) as e (id, error_message)
-      join public.agent_task_contracts p on p.id = e.id and p.status = 'in_progress'
+      cross join lateral (select k.* from public.agent_task_contracts k where k.id = e.id offset 0) as p
+      where p.status = 'in_progress'
     ) as r
-    where c.id = r.id
+    where c.id = r.id and c.id = any (p_contract_ids)
     returning c.status
   )
   select (count(*) filter (where ended.status = 'pending'))::integer,
@@ -71,6 +72,8 @@ create or replace function ehg_tasks.expire_leases(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -83,21 +86,31 @@ begin
   if p_target_agent is null then
     v_ids := array(
       select c.id
-      from ehg_tasks.attempts a
-      join public.agent_task_contracts c on c.id = a.contract_id
-      where a.ended_at is null and a.expires_at <= v_now
-      order by a.expires_at
-      limit p_limit
-      for update of c skip locked);
+      from (
+        select a.contract_id
+        from ehg_tasks.attempts a
+        where a.ended_at is null and a.expires_at <= v_now
+        order by a.expires_at
+        offset 0
+      ) as a
+      cross join lateral (
+        select k.id from public.agent_task_contracts k where k.id = a.contract_id for update skip locked
+      ) as c
+      limit p_limit);
   else
     v_ids := array(
       select c.id
-      from ehg_tasks.attempts a
-      join public.agent_task_contracts c on c.id = a.contract_id
-      where a.target_agent = p_target_agent and a.ended_at is null and a.expires_at <= v_now
-      order by a.expires_at
-      limit p_limit
-      for update of c skip locked);
+      from (
+        select a.contract_id
+        from ehg_tasks.attempts a
+        where a.target_agent = p_target_agent and a.ended_at is null and a.expires_at <= v_now
+        order by a.expires_at
+        offset 0
+      ) as a
+      cross join lateral (
+        select k.id from public.agent_task_contracts k where k.id = a.contract_id for update skip locked
+      ) as c
+      limit p_limit);
   end if;
 
   -- The lease was read before its contract was locked and may have been renewed in between, so it
@@ -114,10 +127,12 @@ begin
       select c.id, extract(epoch from ehg_tasks.time_limit(c.timeout_minutes))::bigint / 60 as minutes,
              b.attempt, b.claimed_at + ehg_tasks.time_limit(c.timeout_minutes) <= v_now as is_over
       from public.agent_task_contracts c
-      join ehg_tasks.attempts b on b.contract_id = c.id and b.outcome is null and b.expires_at <= v_now
-      where c.id = any (v_ids)
+      cross join lateral (
+        select k.* from ehg_tasks.attempts k where k.contract_id = c.id order by k.attempt desc limit 1
+      ) as b
+      where c.id = any (v_ids) and b.outcome is null and b.expires_at <= v_now
     ) as l
-    where a.contract_id = l.id and a.attempt = l.attempt
+    where a.contract_id = l.id and a.attempt = l.attempt and a.contract_id = any (v_ids)
     returning a.contract_id, a.error_message
   )
   select array_agg(e.contract_id), array_agg(e.error_message) into v_ids, v_messages from ended e;
@@ -136,6 +151,8 @@ returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -144,12 +161,17 @@ declare
 begin
   perform ehg_tasks.move_to_ready(array(
     select c.id
-    from ehg_tasks.held h
-    join public.agent_task_contracts c on c.id = h.contract_id
-    where h.target_agent = p_target_agent and h.waits_for = 0 and h.not_before <= v_now
-    order by h.not_before
-    limit p_limit
-    for update of c skip locked));
+    from (
+      select h.contract_id
+      from ehg_tasks.held h
+      where h.target_agent = p_target_agent and h.waits_for = 0 and h.not_before <= v_now
+      order by h.not_before
+      offset 0
+    ) as h
+    cross join lateral (
+      select k.id from public.agent_task_contracts k where k.id = h.contract_id for update skip locked
+    ) as c
+    limit p_limit));
 end
 $$;
 comment on function ehg_tasks.release_due(text, integer) is
@@ -171,6 +193,8 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -250,21 +274,28 @@ begin
         from ehg_tasks.low_water_marks m
         where m.target_agent = v_name
         order by m.priority desc, m.created_at, m.contract_id
+        offset 0
       ) as w
       cross join lateral (
         select c.id
-        from ehg_tasks.ready q
-        join public.agent_task_contracts c on c.id = q.contract_id
-        where q.target_agent = v_name and q.priority = w.priority
-          and (q.created_at, q.contract_id) >= (w.created_at, w.contract_id)
-          -- Another transaction may have claimed it a moment ago. Not written as an equality, which
-          -- could make the planner search by status.
-          and c.status is not distinct from 'pending'
-        order by q.created_at, q.contract_id
+        from (
+          select q.contract_id
+          from ehg_tasks.ready q
+          where q.target_agent = v_name and q.priority = w.priority
+            and (q.created_at, q.contract_id) >= (w.created_at, w.contract_id)
+          order by q.created_at, q.contract_id
+          offset 0
+        ) as q
+        cross join lateral (
+          -- Another transaction may have claimed it a moment ago. The status is not compared with an
+          -- equality, which could make the planner search by status.
+          select k.id
+          from public.agent_task_contracts k
+          where k.id = q.contract_id and k.status is not distinct from 'pending'
+          for update skip locked
+        ) as c
         limit v_limit
-        for update of c skip locked
       ) as r
-      order by w.priority desc
       limit v_limit);
     -- 27 contracts of the largest size fit into any answer.
     if v_limit > 27 then
@@ -274,10 +305,13 @@ begin
     v_ids := array(
       select c.id
       from ehg_tasks.ready q
-      join public.agent_task_contracts c on c.id = q.contract_id
-      where q.contract_id = p_contract_id and q.target_agent = v_name
-        and c.status is not distinct from 'pending' and v_limit > 0
-      for update of c skip locked);
+      cross join lateral (
+        select k.id
+        from public.agent_task_contracts k
+        where k.id = q.contract_id and k.status is not distinct from 'pending'
+        for update skip locked
+      ) as c
+      where q.contract_id = p_contract_id and q.target_agent = v_name and v_limit > 0);
   end if;
 
   return query
@@ -394,7 +428,7 @@ as $$
                + coalesce(octet_length(c.output_schema::text), 0)
                + 40 * coalesce(cardinality(c.input_artifacts), 0)) over (order by i.place) as total
     from unnest(p_contract_ids) with ordinality as i (id, place)
-    join public.agent_task_contracts c on c.id = i.id
+    cross join lateral (select k.* from public.agent_task_contracts k where k.id = i.id offset 0) as c
   ) as s
   where s.total <= 8388608 or s.place = 1
 $$;
@@ -499,6 +533,7 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  v_ids uuid[];
   v_now timestamptz;
   v_renewed uuid[];
 begin
@@ -507,16 +542,18 @@ begin
   from jsonb_array_elements(p_claims) as i
   where jsonb_typeof(i.value -> 'progress') <> 'null';
 
-  perform ehg_tasks.lock_contracts(array(
-    select (i.value ->> 'contract_id')::uuid from jsonb_array_elements(p_claims) as i));
+  v_ids := array(select (i.value ->> 'contract_id')::uuid from jsonb_array_elements(p_claims) as i);
+  perform ehg_tasks.lock_contracts(v_ids);
   v_now := clock_timestamp();
   with renewed as (
     update ehg_tasks.attempts a
     set expires_at = ehg_tasks.lease_end(v_now, a.claimed_at, a.lease_seconds, c.timeout_minutes),
         progress = coalesce(nullif(i.progress, 'null'), a.progress)
     from jsonb_to_recordset(p_claims) as i (contract_id uuid, claim_token uuid, progress jsonb)
-    join public.agent_task_contracts c on c.id = i.contract_id
-    where a.contract_id = i.contract_id
+    cross join lateral (
+      select k.timeout_minutes from public.agent_task_contracts k where k.id = i.contract_id offset 0
+    ) as c
+    where a.contract_id = i.contract_id and a.contract_id = any (v_ids)
       and a.attempt = (select max(b.attempt) from ehg_tasks.attempts b where b.contract_id = i.contract_id)
       and a.claim_token = i.claim_token and a.outcome is null
       and a.claimed_at + ehg_tasks.time_limit(c.timeout_minutes) > v_now
@@ -537,7 +574,9 @@ begin
          case when o.is_holder and i.contract_id = any (v_renewed) then a.attempt end
   from rows from (jsonb_to_recordset(p_claims) as (contract_id uuid, claim_token uuid)) with ordinality
        as i (contract_id, claim_token, n)
-  left join public.agent_task_contracts c on c.id = i.contract_id
+  left join lateral (
+    select k.id, k.status from public.agent_task_contracts k where k.id = i.contract_id offset 0
+  ) as c on true
   left join lateral (
     select b.* from ehg_tasks.attempts b where b.contract_id = c.id order by b.attempt desc limit 1
   ) as a on true

@@ -252,6 +252,8 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  v_ids constant uuid[] := array(
+    select i.contract_id from jsonb_to_recordset(p_results) as i (contract_id uuid));
   v_done uuid[];
 begin
   with items as materialized (
@@ -264,20 +266,25 @@ begin
         contract_id uuid, claim_token uuid, result_summary text, execution_tokens integer, agent_id uuid,
         idempotency_key uuid, output jsonb, output_artifact_id uuid, success boolean, error_message text)
     ) as r
-    join public.agent_task_contracts c on c.id = r.contract_id and c.status is not distinct from 'in_progress'
-    join lateral (
+    cross join lateral (
+      select k.id, k.status from public.agent_task_contracts k where k.id = r.contract_id offset 0
+    ) as c
+    cross join lateral (
       select b.* from ehg_tasks.attempts b where b.contract_id = c.id order by b.attempt desc limit 1
-    ) as a on a.ended_at is null and a.claim_token = r.claim_token
-    where r.times = 1 and coalesce(r.success, true) and r.error_message is null
+    ) as a
+    where c.status = 'in_progress' and a.outcome is null and a.claim_token = r.claim_token
+      and r.times = 1 and coalesce(r.success, true) and r.error_message is null
       and (r.output is null or r.output_artifact_id is null)
       and coalesce(r.execution_tokens, 0) >= 0
       and coalesce(octet_length(r.result_summary), 0) <= 65536
   ),
   stored as (
     select ehg_tasks.check_output(i.output),
-           ehg_tasks.store_output(i.artifact_id, c, i.result_summary, i.execution_tokens, i.output)
+           ehg_tasks.store_output(i.artifact_id, c.contract, i.result_summary, i.execution_tokens, i.output)
     from items i
-    join public.agent_task_contracts c on c.id = i.contract_id
+    cross join lateral (
+      select k as contract from public.agent_task_contracts k where k.id = i.contract_id offset 0
+    ) as c
     where i.output is not null
   ),
   finished as (
@@ -286,7 +293,7 @@ begin
         result_summary = i.result_summary, execution_tokens = i.execution_tokens, error_message = null,
         completion_idempotency_key = i.key, completed_by_agent_id = coalesce(i.agent_id, i.holder_id)
     from items i
-    where c.id = i.contract_id and (select count(*) from stored) >= 0
+    where c.id = i.contract_id and c.id = any (v_ids) and (select count(*) from stored) >= 0
     returning c.id
   )
   select array_agg(f.id) into v_done from finished f;
@@ -475,6 +482,7 @@ create or replace function ehg_tasks.release_task_contract(p_contract_id uuid, p
 returns setof public.task_contract_status_change
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_contract constant public.agent_task_contracts := ehg_tasks.lock_contract(p_contract_id);
@@ -509,6 +517,7 @@ create or replace function ehg_tasks.cancel_task_contract(p_contract_id uuid, p_
 returns setof public.task_contract_status_change
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_contract constant public.agent_task_contracts := ehg_tasks.lock_contract(p_contract_id);
