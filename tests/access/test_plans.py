@@ -293,7 +293,9 @@ def scans(plans: list[dict[str, Any]]) -> Iterator[Scan]:
             if kind in {"Sort", "Incremental Sort"}:
                 yield Scan("", None, rows, text)
             elif kind == "Bitmap Heap Scan":
-                for part in nodes(node):
+                # Subplans of its expressions read other tables.
+                below = [part for part in node["Plans"] if part["Parent Relationship"] == "Outer"]
+                for part in (part for plan in below for part in nodes(plan)):
                     if part["Node Type"] == "Bitmap Index Scan":
                         yield Scan(node["Relation Name"], part["Index Name"], rows, text)
             elif kind.endswith("Scan") and "Relation Name" in node:
