@@ -28,7 +28,44 @@ revoke all on function ehg_tasks.lease_end(timestamptz, timestamptz, integer, in
 -- Attempts that end without a result
 ---------------------------------------------------------------------------------------------------
 
--- The caller holds the locks on the contracts' rows.
+-- Contracts whose attempts end are locked in any order, so to wait for what depends on them could be a
+-- deadlock. Where it is locked by another transaction, the contract is left for the next time.
+create or replace function ehg_tasks.lock_dependents(p_contract_ids uuid[])
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+declare
+  v_family uuid[];
+  v_locked uuid[];
+  v_missed uuid[];
+begin
+  if not exists (
+    select from ehg_tasks.dependencies d where d.depends_on = any (p_contract_ids) and not d.settled) then
+    return p_contract_ids;
+  end if;
+  v_family := ehg_tasks.with_dependents(p_contract_ids);
+  v_locked := array(
+    select c.id from public.agent_task_contracts c where c.id = any (v_family) for update skip locked);
+  v_missed := array(select unnest(v_family) except select unnest(v_locked));
+  return array(
+    with recursive waited_for (id) as (
+      select unnest(v_missed)
+      union
+      select d.depends_on
+      from waited_for w, lateral (
+        select e.depends_on from ehg_tasks.dependencies e where e.contract_id = w.id and not e.settled offset 0
+      ) as d
+    )
+    select unnest(p_contract_ids) except select w.id from waited_for w);
+end
+$$;
+comment on function ehg_tasks.lock_dependents(uuid[]) is
+  'Locks what waits for contracts, directly or through others, as far as that is possible without waiting. Returns the contracts whose dependents are all locked.';
+revoke all on function ehg_tasks.lock_dependents(uuid[]) from public, anon, authenticated, service_role;
+
+-- The caller holds the locks on the contracts' rows, and on those of their dependents.
 create or replace function ehg_tasks.end_attempts(
   p_contract_ids uuid[], p_error_messages text[], out requeued_count integer, out failed_count integer)
 language plpgsql
@@ -38,9 +75,6 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-  if exists (select from ehg_tasks.dependencies d where d.depends_on = any (p_contract_ids) and not d.settled) then
-    perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(p_contract_ids));
-  end if;
   with ended as (
     update public.agent_task_contracts c
     set status = case when r.retries_left then 'pending' else 'failed' end,
@@ -113,6 +147,7 @@ begin
       limit p_limit);
   end if;
 
+  v_ids := ehg_tasks.lock_dependents(v_ids);
   -- The lease was read before its contract was locked and may have been renewed in between, so it
   -- is read again under the lock.
   v_now := clock_timestamp();

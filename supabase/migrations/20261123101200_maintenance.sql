@@ -43,6 +43,7 @@ begin
       and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id and a.outcome is null)
     limit p_limit
     for update of c skip locked);
+  v_ids := ehg_tasks.lock_dependents(v_ids);
   select * into v_unleased
   from ehg_tasks.end_attempts(
     v_ids, array_fill('no result was recorded within timeout_minutes of started_at'::text, array[cardinality(v_ids)]));
@@ -62,9 +63,7 @@ begin
       and c.status = 'pending'
     limit p_limit
     for update of c skip locked);
-  if exists (select from ehg_tasks.dependencies d where d.depends_on = any (v_ids) and not d.settled) then
-    perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_ids));
-  end if;
+  v_ids := ehg_tasks.lock_dependents(v_ids);
   update public.agent_task_contracts c
   set status = 'cancelled', completed_at = v_now,
       error_message = format('not claimed within %s minutes', p_max_wait_minutes)
