@@ -19,14 +19,17 @@
 -- listed. A caller's temporary domain named uuid could then run its CHECK with the owner's rights.
 --
 -- Plans. The statistics of a queue are always out of date: its tables are empty one moment and hold
--- a hundred thousand rows the next, and a session keeps the plan that it made for the empty table.
--- Functions that look up rows by their keys therefore switch off sequential scans, and hash and merge
--- joins where they join. A join to a table of the backlog is a lateral subquery with the key alone and
--- `for update` or `offset 0`, which the planner does not take apart: it has to look up each row. What
--- locks the first few rows of an order has the order in a subquery too, so that a sort can never come
--- after the locks. An update of several rows names their keys twice, in its join and as an array. Before
--- PostgreSQL 18, a plan that has no other choice than what is switched off counts as so expensive that
--- it is compiled (jit), which takes longer than running it.
+-- a hundred thousand rows the next, and a session keeps the plan that it made for the empty table. So
+-- functions that look up rows by their keys leave the planner no other way:
+--
+--   * They switch off sequential scans, and hash and merge joins where they join.
+--   * A join to a table that grows with the backlog is a lateral subquery on the key, with `for update`
+--     or `offset 0`, which the planner does not flatten.
+--   * What locks the first few rows of an order has the order in a subquery, so that a sort can never
+--     come after the locks.
+--   * An update of several rows names their keys twice: in its join and as an array.
+--   * Compilation (jit) is off where a plan has only ways that are switched off. Before PostgreSQL 18,
+--     such a plan counts as so expensive that it is compiled, which takes longer than running it.
 --
 -- Earlier definitions. A migration drops the functions that an earlier version of this engine
 -- created with another signature. CREATE OR REPLACE cannot change a function's result type, and two

@@ -1,8 +1,8 @@
 -- Agent task contracts: the table.
 --
 -- A row is one piece of work that `parent_agent` hands to `target_agent`. The table, its
--- constraints, indexes, policies and trigger follow the specification exactly. Everything else that
--- the engine needs is in the next migration.
+-- constraints, indexes, policies and trigger follow the specification exactly. What else the engine
+-- needs is in the migrations after this one.
 --
 -- Row level security:
 --   anon            may insert and update contracts but cannot read them. A filtered UPDATE needs

@@ -38,6 +38,8 @@
 --      depend on it, so a function may go on from a contract to its dependents. Claims and
 --      clean-up skip locked rows instead of waiting.
 --   4. rows of the other engine tables, each only under the lock on its contract
+-- The advisory locks of the low-water marks (see the queue migration) need no place in it: whoever adds
+-- rows shares them, and a claim that wants one for itself does not wait.
 -- Lease times come from clock_timestamp(), read after locking: now() does not advance within a
 -- transaction.
 
@@ -91,7 +93,7 @@ comment on column ehg_tasks.held.not_before is
 comment on column ehg_tasks.held.waits_for is
   'Number of contracts that it depends on and that are not final.';
 
--- For each claim's look for contracts that are due.
+-- Serves the search of each claim for contracts that are due.
 create index if not exists held_due on ehg_tasks.held (target_agent, not_before) where waits_for = 0;
 
 create table if not exists ehg_tasks.dependencies (
@@ -143,7 +145,7 @@ comment on column ehg_tasks.attempts.outcome is
 comment on column ehg_tasks.attempts.retry_at is
   'When the contract can be claimed again after this failed attempt. Null if the failure was final.';
 
--- For each claim's look for expired leases of its agent, and for repeated claims. A search for the
+-- Serve the search of each claim for expired leases of its agent, and for repeats. A search for the
 -- attempt of one contract asks whether its outcome is null, which is the same: if it asked for
 -- ended_at, the planner could choose one of these indexes, which are full of dead entries, over the
 -- primary key.

@@ -75,8 +75,8 @@ revoke all on function ehg_tasks.as_json(text) from public, anon, authenticated,
 ---------------------------------------------------------------------------------------------------
 
 -- Two names that look alike must not be two queues. White space around a name is ignored and
--- composed characters are equal to decomposed ones. Characters that nobody sees are refused, or
--- ignored where a backend job writes them to the table.
+-- composed characters are equal to decomposed ones. Invisible characters are refused, or ignored
+-- where a backend job writes them to the table.
 
 create or replace function ehg_tasks.trimmed_name(p_name text)
 returns text
@@ -109,7 +109,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.queue_name(text) is
-  'The name of an agent as its queue is called: trimmed_name without the characters that nobody sees.';
+  'The name of an agent as its queue is called: trimmed_name without invisible characters.';
 revoke all on function ehg_tasks.queue_name(text) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.agent_name(p_what text, p_name text)

@@ -41,7 +41,8 @@ as $$
 begin
   perform pg_advisory_xact_lock_shared(
     hashtext('ehg_tasks.low_water_marks'), hashtext(p_target_agent) & 127);
-  -- Under a stricter isolation level, the look may see a mark that was raised since the transaction began.
+  -- Under a stricter isolation level, the query may see a mark that has been raised since the transaction
+  -- began.
   if current_setting('transaction_isolation') = 'read committed' and exists (
     select from ehg_tasks.low_water_marks m
     where m.target_agent = p_target_agent and m.priority = p_priority
@@ -272,8 +273,8 @@ begin
   )
   select array_agg(f.contract_id) filter (where f.waits_for = 0) into v_freed from freed f;
 
-  -- All that fall together, when their own dependents are settled: the triggers of each have nothing to
-  -- settle, which would take quadratic time, and more levels of nested triggers than there may be.
+  -- All in one statement, after their own dependents are settled: the triggers of each find nothing to
+  -- settle. One after the other would take quadratic time, and exceed the limit on nested triggers.
   update public.agent_task_contracts c
   set status = 'cancelled', completed_at = clock_timestamp(), error_message = v_messages ->> c.id::text
   where c.id = any (v_fallen);

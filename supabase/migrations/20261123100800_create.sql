@@ -299,7 +299,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.let_wait(jsonb) is
-  'Holds new contracts back until their time and for what they depend on. The argument is an array of {id, item}.';
+  'Holds new contracts that must wait for a time or for other contracts. The argument is an array of {id, item}.';
 revoke all on function ehg_tasks.let_wait(jsonb) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.check_repeat(p_contract_id uuid, p_item jsonb, p_prefix text)

@@ -210,7 +210,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.release_due(text, integer) is
-  'Makes up to p_limit held contracts of an agent ready whose time has come.';
+  'Makes ready up to p_limit held contracts of an agent whose time has come.';
 revoke all on function ehg_tasks.release_due(text, integer) from public, anon, authenticated, service_role;
 
 ---------------------------------------------------------------------------------------------------

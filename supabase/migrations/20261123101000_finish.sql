@@ -38,7 +38,7 @@ as $$
   where a.contract_id = p_contract_id and a.claim_token = p_claim_token and a.outcome = p_outcome
 $$;
 comment on function ehg_tasks.ended_attempt(uuid, uuid, text) is
-  'The attempt that a call with this token has ended so, by which a repeat is recognized.';
+  'The attempt with this token, if it ended with this outcome. Its existence shows that a call is a repeat.';
 revoke all on function ehg_tasks.ended_attempt(uuid, uuid, text)
   from public, anon, authenticated, service_role;
 
@@ -59,7 +59,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.check_output(jsonb) is
-  'Raises TC006 if an output is larger than 1 MiB, or nested or wide beyond reason.';
+  'Raises TC006 if an output is larger than 1 MiB or fails check_json.';
 revoke all on function ehg_tasks.check_output(jsonb) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.store_output(
