@@ -1,4 +1,8 @@
-"""Mutants of function bodies: each check, order and clock removed or reversed."""
+"""Mutants of function bodies: each check, comparison, default, order, clock and lock removed or reversed.
+
+Not here: the settings that fix plans, which tests/access/test_plans.py looks at, and what no test can tell
+apart, such as a shortcut that is left out, or the order in which rows are locked.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,37 @@ from collections.abc import Iterator
 from tests.mutants.mutants import Mutant
 
 CREATE = "lifecycle/test_create.py"
+DEPENDENCIES = "lifecycle/test_dependencies.py"
+NOT_BEFORE = "lifecycle/test_not_before.py"
 CLAIM = "lifecycle/test_claim.py"
-COMPLETE = "lifecycle/test_complete.py"
-FINISH = "lifecycle/test_fail_release_cancel.py"
-READ = "lifecycle/test_read.py"
-MAINTENANCE = "lifecycle/test_maintenance.py"
+CLOCKS = "lifecycle/test_two_clocks.py"
 TOKEN = "lifecycle/test_claim_token.py"
-SIZES = "access/test_guards.py"
+PROGRESS = "lifecycle/test_progress.py"
+COMPLETE = "lifecycle/test_complete.py"
+BULK = "lifecycle/test_bulk.py"
+FINISH = "lifecycle/test_fail_release_cancel.py"
+REQUEUE = "lifecycle/test_requeue.py"
+AGENTS = "lifecycle/test_registered_agents.py"
+NAMES = "lifecycle/test_names.py"
+READ = "lifecycle/test_read.py"
+OUTCOMES = "lifecycle/test_outcomes.py"
+HISTORY = "lifecycle/test_history.py"
+CEILINGS = "lifecycle/test_ceilings.py"
+MAINTENANCE = "lifecycle/test_maintenance.py"
+ENGINE = "lifecycle/test_queue.py"
+SHARED = "lifecycle/test_rules.py"
+GUARDS = "access/test_guards.py"
 POISON = "reliability/test_poison.py"
 
-# function -> (name of the mutant, text to replace, replacement, test that fails)
-REPLACEMENTS: dict[str, list[tuple[str, str, str, str]]] = {
-    "check_not_final": [
-        ("final statuses allowed", "p_contract.status = any (ehg_tasks.final_statuses())", "false", TOKEN),
-    ],
-    "check_claim": [
-        ("final statuses not checked", "perform ehg_tasks.check_not_final(p_contract);", "", TOKEN),
-        ("missing token allowed", "if p_claim_token is null", "if false", TOKEN),
-        ("token not compared", "v_lease.claim_token is distinct from p_claim_token", "false", TOKEN),
-        ("status not checked", "p_contract.status <> 'in_progress' or ", "", TOKEN),
-    ],
+# function -> (name of the mutant, text to replace, replacement, test that fails); all in schema ehg_tasks
+RULES: dict[str, list[tuple[str, str, str, str]]] = {
     "final_statuses": [
         ("completed is not final", "'completed', ", "", TOKEN),
         ("failed is not final", "'failed', ", "", TOKEN),
         ("cancelled is not final", ", 'cancelled'", "", TOKEN),
         ("pending is final", "'cancelled'", "'cancelled', 'pending'", TOKEN),
     ],
-    "lease_length": [
+    "time_limit": [
         ("timeout_minutes ignored", "coalesce(p_timeout_minutes, 30)", "30", CLAIM),
         ("no default", "coalesce(p_timeout_minutes, 30)", "p_timeout_minutes", CLAIM),
         ("no minimum", "greatest(coalesce(p_timeout_minutes, 30), 1)", "coalesce(p_timeout_minutes, 30)", CLAIM),
@@ -45,204 +53,215 @@ REPLACEMENTS: dict[str, list[tuple[str, str, str, str]]] = {
         ("no default of max_retries", "coalesce(p_max_retries, 2)", "p_max_retries", FINISH),
         ("no default of retry_count", "coalesce(p_retry_count, 0)", "p_retry_count", FINISH),
     ],
+    "retry_wait": [
+        ("no ceiling", "least(interval '5 seconds' * power", "greatest(interval '5 seconds' * power", FINISH),
+        ("no growth", "power(2, ", "power(1, ", FINISH),
+        ("the first wait is doubled", " - 1)", ")", FINISH),
+        ("overflows after many retries", "least(greatest(p_retry_count, 1), 20)", "greatest(p_retry_count, 1)", f"{FINISH} {POISON}"),
+    ],
+    "is_blank": [
+        ("white space is a text", " or p_text !~ '\\S'", "", SHARED),
+        ("null is a text", "p_text is null or ", "", SHARED),
+    ],
+    "as_json": [
+        ("text that is not JSON is an error", "exception when data_exception then", "exception when unique_violation then", READ),
+        ("text that is not JSON is lost", "return to_jsonb(p_text);", "return null;", READ),
+    ],
+    "trimmed_name": [
+        ("decomposed characters differ", "normalize(p_name)", "p_name", NAMES),
+        ("white space before the name stays", r"^[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+|", "", NAMES),
+        ("white space after the name stays", r"|[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$", "", NAMES),
+        ("only one end is trimmed", "'', 'g')", "'')", NAMES),
+        ("only plain white space is trimmed", r"\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000", "", NAMES),
+    ],
+    "queue_name": [
+        ("the name as it is written", "if p_name ~ '^[!-~]([ -~]*[!-~])?$' then", "if true then", NAMES),
+        ("not trimmed", "return ehg_tasks.trimmed_name(regexp_replace(", "return (regexp_replace(", NAMES),
+        ("other spaces stay", r"\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000", "_", NAMES),
+        ("control characters stay", r"\u0001-\u001f\u007f-\u009f", "", NAMES),
+        ("zero-width characters stay", r"\u200b-\u200f", "", NAMES),
+        ("tags stay", r"\U000e0000-\U000e0fff", "", NAMES),
+    ],
+    "agent_name": [
+        ("51 plain characters allowed", "{0,48}", "{0,49}", CREATE),
+        ("51 other characters allowed", "length(v_name) > 50", "length(v_name) > 51", f"{NAMES} {CREATE}"),
+        ("50 other characters refused", "length(v_name) > 50", "length(v_name) >= 50", NAMES),
+        ("white space counts", "length(v_name) > 50", "length(p_name) > 50", NAMES),
+        ("no name allowed", "if coalesce(v_name, '') = '' then", "if false then", CREATE),
+        ("a null name allowed", "if coalesce(v_name, '') = '' then", "if v_name = '' then", CREATE),
+        ("invisible characters allowed", "v_name <> ehg_tasks.queue_name(v_name)", "false", NAMES),
+        ("not trimmed", "return v_name;", "return p_name;", f"{NAMES} {AGENTS}"),
+    ],
+    "is_service_role": [
+        ("every caller is", "select pg_has_role(", "select true or pg_has_role(", TOKEN),
+        ("no caller is", "select pg_has_role(", "select false and pg_has_role(", COMPLETE),
+    ],
+    "check_size": [
+        ("size checks removed", "p_bytes > p_limit", "false", GUARDS),
+        ("the largest allowed size refused", "p_bytes > p_limit", "p_bytes >= p_limit", COMPLETE),
+        ("a byte more allowed", "p_bytes > p_limit", "p_bytes > p_limit + 1", f"{CREATE} {GUARDS}"),
+    ],
     "check_count": [
-        ("a thousand and one allowed", "p_count > 1000", "p_count > 1001", f"{CREATE} {READ} {SIZES}"),
-        ("a thousand refused", "p_count > 1000", "p_count >= 1000", f"{CREATE} {READ}"),
+        ("one more allowed", "p_count > p_limit", "p_count > p_limit + 1", f"{CREATE} {READ} {GUARDS}"),
+        ("as many as allowed refused", "p_count > p_limit", "p_count >= p_limit", f"{CREATE} {READ}"),
+    ],
+    "check_json": [
+        ("any depth allowed", "jsonb_path_exists(p_json, 'strict $.**{65 to last}')", "false", f"{SHARED}::TestJson"),
+        ("65 levels allowed", "{65 to last}", "{66 to last}", f"{SHARED}::TestJson"),
+        ("64 levels refused", "{65 to last}", "{64 to last}", f"{SHARED}::TestJson"),
+        ("any number allowed", "length(n.value::text) > 400", "false", f"{SHARED}::TestJson"),
+        ("401 digits allowed", "length(n.value::text) > 400", "length(n.value::text) > 401", f"{SHARED}::TestJson"),
+        ("400 digits refused", "length(n.value::text) > 400", "length(n.value::text) >= 400", f"{SHARED}::TestJson"),
+    ],
+    "check_batch": [
+        ("null allowed", "p_items is null or ", "", SHARED),
+        ("an object allowed", "jsonb_typeof(p_items) <> 'array' or ", "", BULK),
+        ("an empty array allowed", " or jsonb_array_length(p_items) = 0", "", BULK),
+        ("101 items allowed", ", 100);", ", 101);", BULK),
+        ("100 items refused", ", 100);", ", 99);", BULK),
+        ("other values than objects allowed", "if jsonb_path_exists(p_items, 'strict $[*] ? (@.type() != \"object\")')", "if false", BULK),
+        ("unknown fields allowed", "if v_problem is not null", "if false", BULK),
+    ],
+    "check_contract_sizes": [
+        ("objective unchecked", "perform ehg_tasks.check_size('objective', octet_length(p_contract.objective));", "", GUARDS),
+        ("input_summary unchecked", "perform ehg_tasks.check_size('input_summary', octet_length(p_contract.input_summary));", "", GUARDS),
+        ("result_summary unchecked", "perform ehg_tasks.check_size('result_summary', octet_length(p_contract.result_summary));", "", GUARDS),
+        ("error_message unchecked", "perform ehg_tasks.check_size('error_message', octet_length(p_contract.error_message));", "", GUARDS),
+        ("constraints unchecked", "perform ehg_tasks.check_size('constraints', octet_length(p_contract.constraints::text));", "", GUARDS),
+        ("output_schema unchecked", "perform ehg_tasks.check_size('output_schema', octet_length(p_contract.output_schema::text));", "", GUARDS),
+        ("characters counted in place of bytes", "octet_length(p_contract.error_message)", "length(p_contract.error_message)", GUARDS),
+        ("input_artifacts unchecked", "perform ehg_tasks.check_count('input_artifacts', cardinality(p_contract.input_artifacts));", "", GUARDS),
     ],
     "lock_contract": [
-        ("the row is not locked", "for update", "", f"{CLAIM}::TestConcurrency"),
+        ("the row is not locked", "for update", "", CLAIM),
         ("an unknown contract is not an error", "if not found", "if false", TOKEN),
         ("a missing id is not an error", "if p_contract_id is null", "if false", TOKEN),
     ],
-    "create_task_contracts": [
-        ("any depth allowed", "perform ehg_tasks.check_json('a contract', v_item);", "", POISON),
-        ("any number allowed", "perform ehg_tasks.check_count('p_contracts', v_count);", "", CREATE),
-        ("an empty list allowed", "coalesce(v_count, 0) = 0", "false", CREATE),
-        ("unknown fields allowed", "if v_problem is not null then\n      raise exception using errcode = 'TC005', message = format('unknown", "if false then\n      raise exception using errcode = 'TC005', message = format('unknown", CREATE),
-        ("long names reach the table", "where length(v_item ->> l.field) > l.most", "where false", CREATE),
-        ("blank names allowed", "ehg_tasks.is_blank(v_contract.parent_agent) or ", "", CREATE),
-        ("a timeout of zero allowed", "v_contract.timeout_minutes < 1 or ", "", CREATE),
-        ("negative retries allowed", " or v_contract.max_retries < 0", "", CREATE),
-        ("sizes not checked", "perform ehg_tasks.check_contract_sizes(v_contract);", "", CREATE),
-        ("a repeat is an error", "on conflict (id) do nothing", "", CREATE),
-        ("a repeat may differ", "if jsonb_populate_record(v_existing, v_item - 'contract_id') is distinct from v_existing then", "if false then", CREATE),
-        ("artifacts of a repeat checked", "if v_created then", "if true then", CREATE),
-        ("unknown artifacts allowed", "and not exists (select from public.agent_artifacts a where a.id = i.id)", "and false", CREATE),
-        ("contracts of one call have the same age", "+ (v_number - 1) * interval '1 microsecond'", "", CREATE),
+    "check_not_final": [
+        ("final statuses allowed", "p_contract.status = any (ehg_tasks.final_statuses())", "false", TOKEN),
     ],
-    "claim_task_contract": [
-        ("SKIP LOCKED removed", "for update of c skip locked", "for update of c", f"{CLAIM}::TestConcurrency"),
-        ("rows not locked", "for update of c skip locked", "", f"{CLAIM}::TestConcurrency"),
-        ("priority ignored", "order by c.priority desc, c.created_at, c.id\n      limit", "order by c.created_at, c.id\n      limit", CLAIM),
-        ("lowest priority first", "order by c.priority desc, c.created_at, c.id\n      limit", "order by c.priority, c.created_at, c.id\n      limit", CLAIM),
-        ("newest first", "order by c.priority desc, c.created_at, c.id\n      limit", "order by c.priority desc, c.created_at desc, c.id\n      limit", CLAIM),
-        ("contracts of the same age in any order", "order by c.priority desc, c.created_at, c.id\n      limit", "order by c.priority desc, c.created_at, c.id desc\n      limit", CLAIM),
-        ("contracts of any agent", "c.target_agent = p_target_agent\n        and ", "", CLAIM),
-        ("any status", "and c.status = 'pending'", "and c.status in ('pending', 'completed')", CLAIM),
-        ("the wait after a failure ignored", "h.not_before > v_now", "false", CLAIM),
-        ("more than a hundred allowed", "p_limit > 100", "false", CLAIM),
-        ("less than one allowed", "p_limit is null or p_limit < 1", "false", CLAIM),
-        ("no agent allowed", "if ehg_tasks.is_blank(p_target_agent)", "if false", CLAIM),
-        ("repeats do not wait for each other", "perform pg_advisory_xact_lock(hashtextextended('ehg_tasks.claim ' || p_request_key, 0));", "", f"{CLAIM}::TestConcurrency"),
-        ("a repeat is a new claim", "where l.request_key = p_request_key and", "where false and", f"{CLAIM}::TestRequestKey"),
-        ("a repeat returns expired claims", "and l.expires_at > clock_timestamp() and", "and", f"{CLAIM}::TestRequestKey"),
-        ("a key of a claim for another agent allowed", "l.target_agent <> p_target_agent", "false", f"{CLAIM}::TestRequestKey"),
-        ("expired leases wait for the clean-up", "perform ehg_tasks.expire_leases(p_target_agent, p_limit);", "", f"{CLAIM}::TestExpiredLease"),
-        ("expired leases of other agents taken over", "perform ehg_tasks.expire_leases(p_target_agent, p_limit);", "perform ehg_tasks.expire_leases(null, p_limit);", f"{CLAIM}::TestExpiredLease"),
-        ("clock_timestamp() turned into now()", "clock_timestamp()", "now()", CLAIM),
-        ("a lease of no length", "v_now + ehg_tasks.lease_length(c.timeout_minutes)", "v_now", CLAIM),
-        ("attempts not counted", "least(coalesce(c.retry_count, 0), 2147483646) + 1", "1", CLAIM),
-        ("attempts overflow", "least(coalesce(c.retry_count, 0), 2147483646) + 1", "coalesce(c.retry_count, 0) + 1", POISON),
-        ("an old token stays valid", "claim_token = gen_random_uuid(),", "", CLAIM),
-        ("the agent's id not stored", "select c.id, c.target_agent, p_request_key, p_agent_id", "select c.id, c.target_agent, p_request_key, null::uuid", CLAIM),
+    "check_claim": [
+        ("final statuses not checked", "perform ehg_tasks.check_not_final(p_contract);", "", TOKEN),
+        ("missing token allowed", "if p_claim_token is null", "if false", TOKEN),
+        ("token not compared", "v_attempt.claim_token is distinct from p_claim_token", "false", TOKEN),
+        ("any token without an attempt allowed", "v_attempt.claim_token is distinct from p_claim_token", "v_attempt.claim_token <> p_claim_token", TOKEN),
+        ("an ended attempt allowed", "or v_attempt.ended_at is not null", "", TOKEN),
+        ("the first attempt counts", "order by a.attempt desc", "order by a.attempt", CLOCKS),
     ],
-    "expire_leases": [
-        ("current leases expire", "l.expires_at <= clock_timestamp()", "true", f"{CLAIM}::TestExpiredLease"),
-        ("SKIP LOCKED removed", "for update of c skip locked", "for update of c", MAINTENANCE),
+}  # fmt: skip
+
+QUEUE: dict[str, list[tuple[str, str, str, str]]] = {
+    "lower_low_water_mark": [
+        ("no mark", "perform pg_advisory_xact_lock_shared(", "return;\n  perform pg_advisory_xact_lock_shared(", CLAIM),
+        ("any mark is low enough", "\n      and (m.created_at, m.contract_id) <= (p_created_at, p_contract_id)", "", f"{CLAIM}::TestOrder {ENGINE}"),
+        ("a higher mark stays", "do update\n  set created_at = excluded.created_at, contract_id = excluded.contract_id\n  where (m.created_at, m.contract_id) > (excluded.created_at, excluded.contract_id)", "do nothing", f"{CLAIM}::TestOrder {ENGINE}"),
+        ("ids do not count", "(m.created_at, m.contract_id) <= (p_created_at, p_contract_id)", "m.created_at <= p_created_at", CLAIM),
+        ("the mark of another priority is enough", "m.target_agent = p_target_agent and m.priority = p_priority\n", "m.target_agent = p_target_agent\n", CLAIM),
+        ("the mark of another agent is enough", "m.target_agent = p_target_agent and m.priority = p_priority\n", "m.priority = p_priority\n", CLAIM),
     ],
-    "end_attempts": [
-        ("retry limit removed", "ehg_tasks.retries_left(p.retry_count, p.max_retries)", "true", MAINTENANCE),
-        ("never a retry", "ehg_tasks.retries_left(p.retry_count, p.max_retries)", "false", MAINTENANCE),
-        ("retries not counted", "+ case when r.retries_left then 1 else 0 end", "", MAINTENANCE),
-        ("started_at kept", "case when r.retries_left then null else c.started_at end", "c.started_at", MAINTENANCE),
-        ("completed_at not set", "case when r.retries_left then null else clock_timestamp() end", "null", MAINTENANCE),
+    "raise_low_water_marks": [
+        ("past the first row", "(r.created_at, r.contract_id) >= (m.created_at, m.contract_id)", "(r.created_at, r.contract_id) > (m.created_at, m.contract_id)", f"{ENGINE}::TestMarks"),
+        ("to the last row", "order by r.created_at, r.contract_id\n", "order by r.created_at desc, r.contract_id desc\n", f"{ENGINE}::TestMarks"),
+        ("the marks of other agents too", "where m.target_agent = p_target_agent and m.priority = f.priority\n    and (m", "where m.priority = f.priority\n    and (m", f"{ENGINE}::TestMarks"),
+        ("unused marks of other agents deleted", "where m.target_agent = p_target_agent and m.priority = f.priority and f.contract_id is null", "where m.priority = f.priority and f.contract_id is null", f"{ENGINE}::TestMarks"),
+        ("used marks deleted", " and f.contract_id is null", "", f"{ENGINE}::TestMarks"),
+        ("past the first lease", "least(clock_timestamp(), (", "greatest(clock_timestamp(), (", f"{ENGINE}::TestMarks"),
+        ("to the last lease", "order by a.expires_at\n", "order by a.expires_at desc\n", f"{ENGINE}::TestMarks"),
     ],
-    "renew_task_contract": [
-        ("token not checked", "perform ehg_tasks.check_claim(v_contract, p_claim_token);", "", TOKEN),
-        ("clock_timestamp() turned into now()", "clock_timestamp()", "now()", f"{CLAIM}"),
-        ("the lease is not extended", "clock_timestamp() + ehg_tasks.lease_length(v_contract.timeout_minutes)", "l.expires_at", f"{CLAIM}::TestRenew"),
+    "move_to_ready": [
+        ("before what it waits for", "h.waits_for = 0 and ", "", NOT_BEFORE),
+        ("before its time", " and h.not_before <= v_now", "", NOT_BEFORE),
+        ("without a mark", "perform ehg_tasks.lower_low_water_mark(f.target_agent, f.priority, f.created_at, f.contract_id)", "perform f.contract_id", f"{ENGINE}::TestMarks"),
+        ("with the mark of the last", "order by r.target_agent, r.priority, r.created_at, r.contract_id", "order by r.target_agent, r.priority, r.created_at desc, r.contract_id desc", f"{ENGINE}::TestMarks"),
     ],
-    "complete_task_contract": [
-        ("agents need no token", "p_claim_token is not null or not ehg_tasks.is_service_role()", "p_claim_token is not null", TOKEN),
-        ("the service role needs a token", "p_claim_token is not null or not ehg_tasks.is_service_role()", "true", f"{COMPLETE}::TestServiceRole"),
-        ("the service role completes anything", "elsif v_contract.status <> 'in_progress'", "elsif false", f"{COMPLETE}::TestServiceRole"),
-        ("another key overwrites", "v_contract.completion_idempotency_key <> v_key", "false", f"{COMPLETE}::TestRepeat"),
-        ("another result with the same key allowed", "is distinct from (v_status, p_result_summary", "is null and (v_status, p_result_summary", f"{COMPLETE}::TestRepeat"),
-        ("another output with the same key allowed", "ehg_tasks.as_json(a.content_text) = p_output", "true", f"{COMPLETE}::TestRepeat"),
-        ("another artifact with the same key allowed", "or (p_output is null and p_output_artifact_id is distinct from v_contract.output_artifact_id)", "", f"{COMPLETE}::TestRepeat"),
-        ("another agent with the same key allowed", "or (p_agent_id is not null and p_agent_id is distinct from v_contract.completed_by_agent_id)", "", f"{COMPLETE}::TestRepeat"),
-        ("a repeat is refused", "if v_contract.status in ('completed', 'failed')\n", "if false\n", f"{COMPLETE}::TestRepeat"),
-        ("the token is not used as key", "coalesce(p_idempotency_key, p_claim_token)", "p_idempotency_key", COMPLETE),
-        ("any depth of output allowed", "perform ehg_tasks.check_json('p_output', p_output);", "", POISON),
-        ("far too large outputs searched", "perform ehg_tasks.check_size('p_output, as jsonb,', pg_column_size(p_output), 8 * 1048576);", "", COMPLETE),
-        ("large outputs allowed", "perform ehg_tasks.check_size('p_output', octet_length(p_output::text), 1048576);", "", COMPLETE),
-        ("outputs of 1 MiB refused", "1048576", "1048575", COMPLETE),
-        ("large summaries allowed", "perform ehg_tasks.check_size('p_result_summary', octet_length(p_result_summary));", "", COMPLETE),
-        ("large errors allowed", "perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));", "", COMPLETE),
-        ("negative tokens allowed", " or p_execution_tokens < 0", "", COMPLETE),
-        ("two outputs allowed", "if p_output is not null and p_output_artifact_id is not null", "if false", COMPLETE),
-        ("the lease stays", "delete from ehg_tasks.leases l where l.contract_id = v_contract.id;", "", COMPLETE),
-        ("completed_at not set", "completed_at = clock_timestamp(),", "", COMPLETE),
-        ("the agent of the claim not recorded", "coalesce(p_agent_id, v_lease.agent_id)", "p_agent_id", COMPLETE),
-        ("a recorded failure is reported as not recorded", "return next (true, format", "return next (p_success, format", COMPLETE),
-        ("a failure is recorded as a success", "case when p_success then 'completed' else 'failed' end", "'completed'", COMPLETE),
+    "settle_dependents": [
+        ("a completion cancels them", "if p_status = 'completed' then", "if false then", f"{DEPENDENCIES}::TestFailure"),
+        ("a failure frees them", "if p_status = 'completed' then", "if true then", f"{DEPENDENCIES}::TestFailure"),
+        ("what runs all the same is cancelled", "where d.depends_on = p_contract_id and not d.settled and d.on_failure = 'cancel'", "where d.depends_on = p_contract_id and not d.settled", f"{DEPENDENCIES}::TestFailure"),
+        ("what runs all the same is cancelled, further down", "where e.depends_on = f.id and not e.settled and e.on_failure = 'cancel'", "where e.depends_on = f.id and not e.settled", f"{DEPENDENCIES} {ENGINE}"),
+        ("one level at a time", "where e.depends_on = f.id and not e.settled and", "where false and", f"{DEPENDENCIES}::TestFailure"),
+        ("contracts that are not pending are cancelled", "c.id = d.contract_id and c.status is not distinct from 'pending'", "c.id = d.contract_id", f"{DEPENDENCIES}::TestFailure"),
+        ("contracts that are not pending are cancelled, further down", "c.id = e.contract_id and c.status is not distinct from 'pending'", "c.id = e.contract_id", f"{DEPENDENCIES} {ENGINE}"),
+        ("those that no longer wait are cancelled", "where d.depends_on = p_contract_id and not d.settled and d.on_failure", "where d.depends_on = p_contract_id and d.on_failure", f"{REQUEUE} {ENGINE}"),
+        ("a deletion is told as a cancellation", " when 'deleted' then 'was deleted'", "", f"{DEPENDENCIES}::TestFailure"),
+        ("a failure is told as a cancellation", "case p_status when 'failed' then 'failed' when", "case p_status when", f"{DEPENDENCIES}::TestFailure"),
+        ("the first contract is the reason for all", "select d.contract_id, f.id, 'was cancelled'", "select d.contract_id, p_contract_id, 'was cancelled'", f"{DEPENDENCIES}::TestFailure"),
+        ("dependencies stay unsettled", "set settled = true", "set settled = false", f"{DEPENDENCIES}::TestFailure"),
+        ("one dependency at a time is counted", "h.waits_for - s.number", "h.waits_for - 1", f"{DEPENDENCIES} {ENGINE}"),
+        ("freed contracts stay held", "perform ehg_tasks.move_to_ready(v_freed);", "", f"{DEPENDENCIES}::TestFailure"),
+        ("without an end", "set status = 'cancelled', completed_at = clock_timestamp(),", "set status = 'cancelled',", f"{DEPENDENCIES}::TestFailure"),
+        ("without a reason", ", error_message = f.message", "", f"{DEPENDENCIES}::TestFailure"),
     ],
-    "fail_task_contract": [
-        ("retry limit removed", "p_retry and ehg_tasks.retries_left(v_contract.retry_count, v_contract.max_retries)", "p_retry", f"{FINISH}::TestFail"),
-        ("final failures retried", "if p_retry and ", "if ", f"{FINISH}::TestFail"),
-        ("retries not counted", "retry_count = v_retries + 1, started_at", "started_at", f"{FINISH}::TestFail"),
-        ("no wait before the next attempt", "clock_timestamp() + ehg_tasks.retry_wait(v_retries + 1)", "clock_timestamp()", CLAIM),
-        ("token not checked", "v_lease := ehg_tasks.check_claim(v_contract, p_claim_token);", "select l.* into v_lease from ehg_tasks.leases l where l.contract_id = v_contract.id;", TOKEN),
-        ("large errors allowed", "perform ehg_tasks.check_size('p_error_message', octet_length(p_error_message));", "", f"{FINISH}::TestFail"),
-        ("a repeat is refused", "if found and v_contract.status <> all (ehg_tasks.final_statuses())", "if false", f"{FINISH}::TestFail"),
-        ("a repeat of a final failure is refused", "if v_contract.status = 'failed' and v_contract.completion_idempotency_key = p_claim_token", "if false", f"{FINISH}::TestFail"),
-        ("the message not stored", "started_at = null, error_message = p_error_message", "started_at = null", f"{FINISH}::TestFail"),
+    "follow_insert": [
+        ("new contracts are not ready", "where a.status = 'pending';", "where false;", CLAIM),
+        ("contracts of any status are ready", "where a.status = 'pending';", ";", f"{CLAIM} {ENGINE}"),
+        ("under the name as it is written", "select a.id, ehg_tasks.queue_name(a.target_agent)", "select a.id, a.target_agent", NAMES),
+        ("the mark under the name as it is written", "ehg_tasks.queue_name(f.target_agent)", "f.target_agent", NAMES),
+        ("the mark of the last", "a.priority, a.created_at, a.id\n  ) as f", "a.priority, a.created_at desc, a.id\n  ) as f", f"{DEPENDENCIES} {CREATE}"),
     ],
-    "release_task_contract": [
-        ("a release uses up a retry", "started_at = null where", "started_at = null, retry_count = c.retry_count + 1 where", f"{FINISH}::TestRelease"),
-        ("a repeat is refused", "if v_contract.status <> all (ehg_tasks.final_statuses()) and exists", "if false and exists", f"{FINISH}::TestRelease"),
-        ("a release waits", "'released', clock_timestamp()", "'released', clock_timestamp() + interval '1 minute'", f"{FINISH}::TestRelease"),
+    "follow_status": [
+        ("the same status again begins a new wait", "if old.status is not distinct from new.status", "if false", f"{ENGINE}::TestStatus"),
+        ("ready rows stay", "delete from ehg_tasks.ready r where r.contract_id = new.id;\n    if not found then", "if true then", DEPENDENCIES),
+        ("held rows stay", "delete from ehg_tasks.held h where h.contract_id = new.id;", "null;", NOT_BEFORE),
+        ("attempts stay open", "elsif old.status = 'in_progress' then", "elsif false then", MAINTENANCE),
+        ("an interrupted attempt has the status as outcome", "case when new.status = 'pending' then 'interrupted' else new.status end", "new.status", HISTORY),
+        ("the error is not recorded", "error_message = case when new.status <> 'pending' then new.error_message end,\n", "", HISTORY),
+        ("an earlier error is that of an interrupted attempt", "case when new.status <> 'pending' then new.error_message end", "new.error_message", HISTORY),
+        ("the tokens are not recorded", ",\n        execution_tokens = new.execution_tokens", "", HISTORY),
+        ("an attempt ends twice", "\n      and a.outcome is null;", ";", HISTORY),
+        ("dependencies are not waited for again", "if v_waits_for > 0 then", "if false then", REQUEUE),
+        ("settled dependencies are waited for again", "where d.contract_id = new.id and not d.settled", "where d.contract_id = new.id", REQUEUE),
+        ("under the name as it is written", "ehg_tasks.queue_name(new.target_agent)", "new.target_agent", f"{ENGINE}::TestStatus"),
+        ("a held contract is ready too", "elsif not exists (select from ehg_tasks.held h where h.contract_id = new.id) then", "else", FINISH),
+        ("no mark", "perform ehg_tasks.lower_low_water_mark(\n        ehg_tasks.queue_name(new.target_agent), new.priority, new.created_at, new.id);", "", f"{ENGINE}::TestMarks"),
+        ("dependents are not settled", "perform ehg_tasks.settle_dependents(new.id, new.status);", "null;", DEPENDENCIES),
     ],
-    "hand_back": [
-        ("the lease stays", "delete from ehg_tasks.leases l where l.contract_id = p_lease.contract_id;", "", FINISH),
-        ("the token of the last hand-back not stored", "set claim_token = excluded.claim_token, ", "set ", f"{FINISH}::TestFail"),
+    "follow_order": [
+        ("the agent of a ready contract stays", "set target_agent = v_agent, priority = new.priority, created_at = new.created_at\n  where r.", "set priority = new.priority, created_at = new.created_at\n  where r.", f"{ENGINE}::TestOrder"),
+        ("the priority of a ready contract stays", "priority = new.priority, created_at = new.created_at\n  where r.", "created_at = new.created_at\n  where r.", f"{ENGINE}::TestOrder"),
+        ("the age of a ready contract stays", ", created_at = new.created_at\n  where r.", "\n  where r.", f"{ENGINE}::TestOrder"),
+        ("the agent of a held contract stays", "set target_agent = v_agent, priority = new.priority, created_at = new.created_at\n    where h.", "set priority = new.priority, created_at = new.created_at\n    where h.", f"{ENGINE}::TestOrder"),
+        ("the priority of a held contract stays", "priority = new.priority, created_at = new.created_at\n    where h.", "created_at = new.created_at\n    where h.", f"{ENGINE}::TestOrder"),
+        ("the age of a held contract stays", ", created_at = new.created_at\n    where h.", "\n    where h.", f"{ENGINE}::TestOrder"),
+        ("under the name as it is written", "ehg_tasks.queue_name(new.target_agent)", "new.target_agent", f"{ENGINE}::TestOrder"),
+        ("no mark", "perform ehg_tasks.lower_low_water_mark(v_agent, new.priority, new.created_at, new.id);", "null;", f"{ENGINE}::TestOrder"),
     ],
-    "cancel_task_contract": [
-        ("final contracts cancelled", "perform ehg_tasks.check_not_final(v_contract);", "", TOKEN),
-        ("the lease stays", "delete from ehg_tasks.leases l where l.contract_id = v_contract.id;", "", f"{FINISH}::TestCancel"),
-        ("large reasons allowed", "perform ehg_tasks.check_size('p_reason', octet_length(p_reason));", "", f"{FINISH}::TestCancel"),
-        ("a repeat changes the reason", "if v_contract.status = 'cancelled'", "if false", f"{FINISH}::TestCancel"),
+    "follow_id": [
+        ("in ready", "update ehg_tasks.ready r set contract_id = new.id where r.contract_id = old.id;", "", f"{ENGINE}::TestId"),
+        ("in held", "update ehg_tasks.held h set contract_id = new.id where h.contract_id = old.id;", "", f"{ENGINE}::TestId"),
+        ("in attempts", "update ehg_tasks.attempts a set contract_id = new.id where a.contract_id = old.id;", "", f"{ENGINE}::TestId"),
+        ("in its dependencies", "update ehg_tasks.dependencies d set contract_id = new.id where d.contract_id = old.id;", "", f"{ENGINE}::TestId"),
+        ("in dependencies on it", "update ehg_tasks.dependencies d set depends_on = new.id where d.depends_on = old.id;", "", f"{ENGINE}::TestId"),
+        ("no mark", "perform ehg_tasks.lower_low_water_mark(r.target_agent, r.priority, r.created_at, r.contract_id)", "perform r.contract_id", f"{ENGINE}::TestId"),
     ],
-    "task_contract_outcomes": [
-        ("any number allowed", "perform ehg_tasks.check_count('p_contract_ids', cardinality(p_contract_ids));", "", f"{READ}::TestOutcomes"),
-        ("null allowed", "p_contract_ids is null", "false", f"{READ}::TestOutcomes"),
-        ("not in the order of the ids", "order by i.place", "order by i.place desc", f"{READ}::TestOutcomes"),
-        ("every contract", "join public.agent_task_contracts c on c.id = i.id", "join public.agent_task_contracts c on true", f"{READ}::TestOutcomes"),
+    "follow_delete": [
+        ("ready rows stay", "delete from ehg_tasks.ready r where r.contract_id = any (v_ids);", "", f"{DEPENDENCIES}::TestDeletion"),
+        ("held rows stay", "delete from ehg_tasks.held h where h.contract_id = any (v_ids);", "", f"{DEPENDENCIES}::TestDeletion"),
+        ("attempts stay", "delete from ehg_tasks.attempts a where a.contract_id = any (v_ids);", "", HISTORY),
+        ("its dependencies stay", "delete from ehg_tasks.dependencies d where d.contract_id = any (v_ids);", "", f"{DEPENDENCIES}::TestDeletion"),
+        ("dependents are not settled", "perform ehg_tasks.settle_dependents(r.id, 'deleted') from removed r;", "", f"{DEPENDENCIES}::TestDeletion"),
+        ("dependencies on it stay", "delete from ehg_tasks.dependencies d where d.depends_on = any (v_ids);", "", f"{DEPENDENCIES}::TestDeletion"),
     ],
-    "task_contract_inputs": [
-        ("token not checked", "perform ehg_tasks.check_claim(v_contract, p_claim_token);", "", TOKEN),
-        ("every artifact", "on a.id = i.id", "on true", f"{READ}::TestInputs"),
-        ("in any order", "order by i.place", "order by i.place desc", f"{READ}::TestInputs"),
-        ("repeated as often as named", "group by u.id", "group by u.id, u.place", POISON),
+    "follow_truncate": [
+        ("the engine keeps its rows", "truncate ehg_tasks.ready, ehg_tasks.low_water_marks, ehg_tasks.held, ehg_tasks.attempts,\n    ehg_tasks.lease_marks, ehg_tasks.dependencies;", "", f"{ENGINE}::TestStatus"),
     ],
-    "cleanup_stale_contracts": [
-        ("expired leases left", "select * into v_leased from ehg_tasks.expire_leases(null, p_limit);", "select 0 as requeued_count, 0 as failed_count into v_leased;", MAINTENANCE),
-        ("contracts without a lease end early", "<= clock_timestamp() - ehg_tasks.lease_length(c.timeout_minutes)", "is not null", MAINTENANCE),
-        ("contracts without a lease left", "where c.status = 'in_progress'\n", "where false\n", MAINTENANCE),
-        ("new contracts cancelled", "make_interval(mins => p_max_wait_minutes)", "make_interval()", MAINTENANCE),
-        ("failed attempts cancelled as unclaimed", "and coalesce(c.retry_count, 0) = 0", "", MAINTENANCE),
-        ("released contracts cancelled as unclaimed", "and not exists (select from ehg_tasks.handbacks h where h.contract_id = c.id)", "", MAINTENANCE),
-        ("any status cancelled for its age", "where c.status = 'pending'\n", "where c.status <> 'cancelled'\n", MAINTENANCE),
-        ("leases of ended contracts left", "delete from ehg_tasks.leases l where l.contract_id = any (v_ids);", "", MAINTENANCE),
-        ("SKIP LOCKED removed", "for update of c skip locked", "for update of c", MAINTENANCE),
-        ("no batches", "limit p_limit", "", MAINTENANCE),
-        ("invalid arguments allowed", "p_limit is null or p_limit < 1 or p_max_wait_minutes < 1", "false", MAINTENANCE),
+    "rebuild_queue": [
+        ("ready rows stay", "delete from ehg_tasks.ready r\n  where not exists (\n    select from public.agent_task_contracts c where c.id = r.contract_id and c.status = 'pending');", "", f"{ENGINE}::TestRebuild"),
+        ("held rows stay", "delete from ehg_tasks.held h\n  where not exists (\n    select from public.agent_task_contracts c where c.id = h.contract_id and c.status = 'pending');", "", f"{ENGINE}::TestRebuild"),
+        ("attempts stay open", "set ended_at = clock_timestamp(), outcome = 'interrupted'", "set outcome = 'interrupted'", f"{ENGINE}::TestRebuild"),
+        ("ready rows are not corrected", "where c.id = r.contract_id\n    and", "where false and", f"{ENGINE}::TestRebuild"),
+        ("held rows are not corrected", "where c.id = h.contract_id\n    and", "where false and", f"{ENGINE}::TestRebuild"),
+        ("dependencies are not waited for", "where c.status = 'pending'\n    and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)\n    and not exists (select from ehg_tasks.held h where h.contract_id = c.id)\n  group by", "where false\n  group by", f"{ENGINE}::TestRebuild"),
+        ("pending contracts are not ready", "where c.status = 'pending'\n    and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)\n    and not exists (select from ehg_tasks.held h where h.contract_id = c.id);", "where false;", f"{ENGINE}::TestRebuild"),
+        ("dependents are not settled", "where not d.settled and (c.id is null or c.status = any (ehg_tasks.final_statuses()))", "where false", f"{ENGINE}::TestRebuild"),
+        ("deletions are not settled", "c.id is null or ", "", f"{ENGINE}::TestRebuild"),
+        ("no marks", "insert into ehg_tasks.low_water_marks", "return; insert into ehg_tasks.low_water_marks", f"{ENGINE}::TestRebuild"),
+        ("the marks of the last", "order by r.target_agent, r.priority, r.created_at, r.contract_id", "order by r.target_agent, r.priority, r.created_at desc, r.contract_id desc", f"{ENGINE}::TestRebuild"),
     ],
-    "prune_task_contracts": [
-        ("open contracts deleted", "c.status = any (ehg_tasks.final_statuses())", "true", MAINTENANCE),
-        ("new contracts deleted", "make_interval(days => least(p_older_than_days, 1000000))", "make_interval()", MAINTENANCE),
-        ("no batches", "limit p_limit", "", MAINTENANCE),
-        ("invalid arguments allowed", "p_older_than_days is null or p_older_than_days < 0 or p_limit is null or p_limit < 1", "false", MAINTENANCE),
-    ],
-    "check_size": [
-        ("size checks removed", "p_bytes > p_limit", "false", SIZES),
-        ("the largest allowed size refused", "p_bytes > p_limit", "p_bytes >= p_limit", COMPLETE),
-    ],
-    "check_json": [
-        ("any depth allowed", "jsonb_path_exists(p_json, 'strict $.**{65 to last}')", "false", POISON),
-        ("any number allowed", "length(n.value::text) > 400", "false", POISON),
-    ],
-    "check_contract_sizes": [
-        ("depth of constraints unchecked", "perform ehg_tasks.check_json('constraints', p_contract.constraints);", "", POISON),
-        ("depth of output_schema unchecked", "perform ehg_tasks.check_json('output_schema', p_contract.output_schema);", "", POISON),
-        ("objective unchecked", "perform ehg_tasks.check_size('objective', octet_length(p_contract.objective));", "", SIZES),
-        ("input_summary unchecked", "perform ehg_tasks.check_size('input_summary', octet_length(p_contract.input_summary));", "", SIZES),
-        ("result_summary unchecked", "perform ehg_tasks.check_size('result_summary', octet_length(p_contract.result_summary));", "", SIZES),
-        ("error_message unchecked", "perform ehg_tasks.check_size('error_message', octet_length(p_contract.error_message));", "", SIZES),
-        ("constraints unchecked", "perform ehg_tasks.check_size('constraints', octet_length(p_contract.constraints::text));", "", SIZES),
-        ("output_schema unchecked", "perform ehg_tasks.check_size('output_schema', octet_length(p_contract.output_schema::text));", "", SIZES),
-        ("characters counted in place of bytes", "octet_length(p_contract.error_message)", "length(p_contract.error_message)", SIZES),
-        ("input_artifacts unchecked", "perform ehg_tasks.check_count('input_artifacts', cardinality(p_contract.input_artifacts));", "", SIZES),
-    ],
-    "guard_anon_start": [
-        ("another status allowed", "new.status is distinct from 'pending' or ", "", SIZES),
-        ("retries allowed", "or coalesce(new.retry_count, 0) <> 0", "", SIZES),
-        ("a start allowed", "new.started_at, ", "", SIZES),
-        ("an end allowed", "new.completed_at, ", "", SIZES),
-        ("a summary allowed", "new.result_summary,", "", SIZES),
-        ("tokens allowed", "new.execution_tokens, ", "", SIZES),
-        ("an error allowed", "new.error_message, ", "", SIZES),
-        ("a key allowed", "new.completion_idempotency_key,", "", SIZES),
-        ("an agent id allowed", ",\n                    new.completed_by_agent_id", "", SIZES),
-        ("infinite creation allowed", "not isfinite(new.created_at) or ", "", SIZES),
-        ("future creation allowed", "new.created_at > clock_timestamp()", "false", SIZES),
-        ("infinite update allowed", "not isfinite(new.updated_at) or ", "", SIZES),
-        ("future update allowed", "new.updated_at > clock_timestamp()", "false", SIZES),
-    ],
-    "guard_anon_rows": [
-        ("two rows allowed", "> 1 then", "> 2 then", SIZES),
-        ("one row refused", "> 1 then", "> 0 then", SIZES),
-    ],
-    "is_service_role": [
-        ("every caller is the service role", "select pg_has_role(", "select true or pg_has_role(", TOKEN),
-        ("no caller is the service role", "select pg_has_role(", "select false and pg_has_role(", f"{COMPLETE}::TestServiceRole"),
-    ],
-    "retry_wait": [
-        ("no ceiling", "least(interval '5 seconds' * power", "greatest(interval '5 seconds' * power", f"{FINISH}::TestFail"),
-        ("no growth", "power(2, ", "power(1, ", f"{FINISH}::TestFail"),
-    ],
-    "default_contract": [
-        ("another default", "v_contract.priority := 50", "v_contract.priority := 51", "access/test_specification.py"),
+    "past_time": [
+        ("infinite times count", "isfinite(t.time) and ", "", f"{MAINTENANCE}::TestImplausibleTimes"),
+        ("future times count", " and t.time <= clock_timestamp()", "", f"{MAINTENANCE}::TestImplausibleTimes"),
+        ("the last time counts", "order by t.place", "order by t.place desc", f"{MAINTENANCE}::TestImplausibleTimes"),
     ],
     "update_task_contracts_timestamp": [
         ("updated_at not set", "new.updated_at = now();", "", "lifecycle/test_trigger.py"),
@@ -250,13 +269,117 @@ REPLACEMENTS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
 }  # fmt: skip
 
-# No mutant for one rule: expire_leases reads each lease again after locking its contract, in case a renewal
-# committed in between. That window is within one statement, so no test can hold it open.
+REGISTRY: dict[str, list[tuple[str, str, str, str]]] = {
+    "check_agent_token": [
+        ("no token needed", "if not found or ehg_tasks.is_service_role() then", "if true then", AGENTS),
+        ("the service role needs one", " or ehg_tasks.is_service_role()", "", AGENTS),
+        ("agents without a token need one", " and a.token_hash is not null", "", f"{GUARDS}::TestRegisteredParent"),
+        ("every agent needs one", "a.name = p_name and ", "", AGENTS),
+        ("the current token refused", "v_hash = v_agent.token_hash\n    or ", "", AGENTS),
+        ("the previous token refused", "\n    or (v_hash = v_agent.previous_token_hash and clock_timestamp() < v_agent.previous_token_expires_at)", "", AGENTS),
+        ("the previous token valid for ever", " and clock_timestamp() < v_agent.previous_token_expires_at", "", AGENTS),
+        ("empty headers are an error", "nullif(current_setting('request.headers', true), '')", "current_setting('request.headers', true)", f"{GUARDS}::TestRegisteredParent"),
+        ("no headers are an error", "'request.headers', true", "'request.headers'", f"{GUARDS} {AGENTS}"),
+    ],
+    "new_agent_token": [
+        ("always the same", "gen_random_uuid()::text || gen_random_uuid()::text", "'0'", AGENTS),
+    ],
+    "check_registered": [
+        ("any name allowed", "if not p_found", "if false", AGENTS),
+    ],
+    "register_task_agent": [
+        ("null p_with_token allowed", "p_with_token is null or ", "", f"{AGENTS}::TestRegister"),
+        ("negative limit allowed", " or p_max_running < 0", "", f"{AGENTS}::TestRegister"),
+        ("a limit of zero refused", "p_max_running < 0", "p_max_running <= 0", f"{AGENTS}::TestRegister"),
+        ("large descriptions allowed", "perform ehg_tasks.check_size('p_description', octet_length(p_description), 4096);", "", f"{AGENTS}::TestRegister"),
+        ("the token itself stored", "v_hash := sha256(convert_to(v_token, 'UTF8'));", "v_hash := convert_to(v_token, 'UTF8');", f"{AGENTS}::TestRegister"),
+        ("never a token", "if p_with_token then", "if false then", f"{AGENTS}::TestRegister"),
+        ("always a token", "if p_with_token then", "if true then", f"{AGENTS}::TestRegister"),
+        ("the description not stored", "values (v_name, p_description,", "values (v_name, null,", f"{AGENTS}::TestRegister"),
+        ("the limit not stored", "v_hash, p_max_running)", "v_hash, null)", f"{AGENTS}::TestRegister"),
+        ("the description cannot change", "set description = p_description, ", "set ", f"{AGENTS}::TestRegister"),
+        ("the limit cannot change", "max_running = p_max_running, ", "", f"{AGENTS}::TestRegister"),
+        ("the token replaced", "coalesce(a.token_hash, v_hash)", "v_hash", f"{AGENTS}::TestRegister"),
+        ("no token later", "coalesce(a.token_hash, v_hash)", "a.token_hash", f"{AGENTS}::TestRegister"),
+        ("every agent changed", "where a.name = v_name\n", "where true\n", f"{AGENTS}::TestRegister"),
+        ("a token shown that was not issued", "case when v_hash = sha256(convert_to(v_token, 'UTF8')) then v_token end", "v_token", f"{AGENTS}::TestRegister"),
+        ("the name as it is written", "ehg_tasks.agent_name('p_name', p_name)", "p_name", f"{AGENTS}::TestRegister"),
+    ],
+    "rotate_task_agent": [
+        ("no grace period allowed", "p_grace_minutes is null or ", "", f"{AGENTS}::TestRotate"),
+        ("negative grace allowed", "not between 0 and", "not between -1 and", f"{AGENTS}::TestRotate"),
+        ("no grace refused", "not between 0 and", "not between 1 and", f"{AGENTS}::TestRotate"),
+        ("more than a week allowed", "and 10080 then", "and 10081 then", f"{AGENTS}::TestRotate"),
+        ("a week refused", "and 10080 then", "and 10079 then", f"{AGENTS}::TestRotate"),
+        ("the previous token forgotten", "set previous_token_hash = a.token_hash,\n", "set previous_token_hash = null,\n", f"{AGENTS}::TestRotate"),
+        ("a grace period for no token", "case when a.token_hash is not null then clock_timestamp() + make_interval(mins => p_grace_minutes) end", "clock_timestamp() + make_interval(mins => p_grace_minutes)", f"{AGENTS}::TestRotate"),
+        ("grace of no length", "make_interval(mins => p_grace_minutes)", "make_interval()", f"{AGENTS}::TestRotate"),
+        ("the token itself stored", "sha256(convert_to(v_token, 'UTF8'))", "convert_to(v_token, 'UTF8')", f"{AGENTS}::TestRotate"),
+        ("every agent changed", "where a.name = v_name\n", "where true\n", f"{AGENTS}::TestRotate"),
+        ("any name allowed", "perform ehg_tasks.check_registered(found, v_name);", "", f"{AGENTS}::TestRotate"),
+    ],
+    "pause_task_agent": [
+        ("not paused", "values (v_name, clock_timestamp())", "values (v_name, null)", f"{AGENTS}::TestPause"),
+        ("a registered agent not paused", "do update set paused_at = excluded.paused_at where a.paused_at is null", "do nothing", f"{AGENTS}::TestPause"),
+        ("a repeat begins the pause anew", " where a.paused_at is null", "", f"{AGENTS}::TestPause"),
+        ("the name as it is written", "ehg_tasks.agent_name('p_name', p_name)", "p_name", f"{AGENTS}::TestPause"),
+    ],
+    "resume_task_agent": [
+        ("still paused", "set paused_at = null, ", "set ", f"{AGENTS}::TestPause"),
+        ("its time not stored", ", resumed_at = clock_timestamp()", "", f"{AGENTS}::TestPause"),
+        ("a repeat changes the time", " and a.paused_at is not null", "", f"{AGENTS}::TestPause"),
+        ("every agent resumed", "where a.name = v_name and", "where", f"{AGENTS}::TestPause"),
+        ("any name allowed", "perform ehg_tasks.check_registered(found, v_name);", "", f"{AGENTS}::TestPause"),
+    ],
+    "remove_task_agent": [
+        ("every agent removed", " where a.name = v_name;", ";", f"{AGENTS}::TestRemove"),
+        ("any name allowed", "perform ehg_tasks.check_registered(found, v_name);", "", f"{AGENTS}::TestRemove"),
+    ],
+}  # fmt: skip
+
+DIRECT_WRITES: dict[str, list[tuple[str, str, str, str]]] = {
+    "guard_anon_sizes": [
+        ("depth of constraints unchecked", "perform ehg_tasks.check_json('constraints', new.constraints);", "", POISON),
+        ("depth of output_schema unchecked", "perform ehg_tasks.check_json('output_schema', new.output_schema);", "", POISON),
+        ("sizes unchecked", "perform ehg_tasks.check_contract_sizes(new);", "", GUARDS),
+    ],
+    "guard_anon_start": [
+        ("another status allowed", "new.status is distinct from 'pending' or ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("no status allowed", "new.status is distinct from 'pending'", "new.status <> 'pending'", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("retries allowed", "or coalesce(new.retry_count, 0) <> 0", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("a start allowed", "new.started_at, ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("an end allowed", "new.completed_at, ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("an output allowed", "new.output_artifact_id, ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("a summary allowed", "new.result_summary,", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("tokens allowed", "new.execution_tokens, ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("an error allowed", "new.error_message, ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("a key allowed", "new.completion_idempotency_key,", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("an agent id allowed", ",\n                    new.completed_by_agent_id", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("infinite creation allowed", "not isfinite(new.created_at) or ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("future creation allowed", "new.created_at > clock_timestamp()", "false", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("infinite update allowed", "not isfinite(new.updated_at) or ", "", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+        ("future update allowed", "new.updated_at > clock_timestamp()", "false", f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning"),
+    ],
+    "guard_anon_names": [
+        ("any parent_agent allowed", "new.parent_agent <> ehg_tasks.agent_name('parent_agent', new.parent_agent)", "false", f"{GUARDS}::test_a_name_that_looks_like_another_is_refused"),
+        ("any target_agent allowed", "new.target_agent <> ehg_tasks.agent_name('target_agent', new.target_agent)", "false", f"{GUARDS}::test_a_name_that_looks_like_another_is_refused"),
+        ("no token needed", "perform ehg_tasks.check_agent_token(new.parent_agent);", "", f"{GUARDS}::TestRegisteredParent"),
+        ("the token of the target agent needed", "check_agent_token(new.parent_agent)", "check_agent_token(new.target_agent)", f"{GUARDS}::TestRegisteredParent"),
+    ],
+    "guard_anon_rows": [
+        ("two rows allowed", "> 1 then", "> 2 then", GUARDS),
+        ("one row refused", "> 1 then", "> 0 then", GUARDS),
+    ],
+}  # fmt: skip
+
+# One for each migration.
+CHAPTERS = [RULES, QUEUE, REGISTRY, DIRECT_WRITES]
 
 
 def function_bodies() -> Iterator[Mutant]:
     """Yield each replacement as a mutant."""
-    for function, changes in REPLACEMENTS.items():
-        schema = "public" if function == "update_task_contracts_timestamp" else "ehg_tasks"
-        for name, old, new, test in changes:
-            yield Mutant(f"{function}: {name}", test, replace=(f"{schema}.{function}", old, new))
+    for chapter in CHAPTERS:
+        for function, changes in chapter.items():
+            schema = "public" if function == "update_task_contracts_timestamp" else "ehg_tasks"
+            for name, old, new, test in changes:
+                yield Mutant(f"{function}: {name}", test, replace=(f"{schema}.{function}", old, new))

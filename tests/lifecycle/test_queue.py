@@ -1,0 +1,189 @@
+"""The engine's tables follow direct writes to the contracts; marks never stand after what they mark."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.lifecycle.helpers import Database, attempts, claim, create, end_lease, end_wait, held
+from tests.lifecycle.invariants import check_invariants
+from tests.sql import Caller
+
+LATER = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    """Without the marks of earlier tests."""
+    database.execute("delete from ehg_tasks.low_water_marks")
+    database.execute("delete from ehg_tasks.lease_marks")
+    return database
+
+
+def raise_marks(database: Database, agent: str = "T") -> None:
+    database.execute("select ehg_tasks.raise_low_water_marks(%s)", [agent])
+    check_invariants(database)
+
+
+class TestOrder:
+    @pytest.mark.parametrize("not_before", [None, LATER], ids=["ready", "held"])
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [
+            ("target_agent", "U"),
+            ("target_agent", "U\u200b"),
+            ("priority", 90),
+            ("created_at", datetime(2020, 1, 1, tzinfo=UTC)),
+        ],
+    )
+    def test_a_waiting_contract_takes_the_place_that_is_written(
+        self, anon: Caller, service: Caller, database: Database, not_before: Any, column: str, value: Any
+    ) -> None:
+        create(anon)
+        moved = create(anon, not_before=not_before)
+        service.run(f"update public.agent_task_contracts set {column} = %s where id = %s", [value, moved])
+        check_invariants(database)
+        end_wait(database, moved)
+        assert claim(anon, "U" if column == "target_agent" else "T")["contract_id"] == moved
+
+
+class TestId:
+    def test_everything_follows_a_new_id(self, anon: Caller, service: Caller, database: Database) -> None:
+        running, ready, delayed = (create(anon) for _ in range(3))
+        row = claim(anon)
+        waiting = create(anon, depends_on=[running])
+        service.run("delete from public.agent_task_contracts where id = %s", [delayed])
+        delayed = create(anon, not_before=LATER)
+        for number, old in enumerate((running, ready, delayed, waiting)):
+            service.run(
+                "update public.agent_task_contracts set id = %s where id = %s", [UUID(int=number), old]
+            )
+            check_invariants(database)
+        assert claim(anon)["contract_id"] == UUID(int=1)
+        anon("complete_task_contract", contract_id=UUID(int=0), claim_token=row["claim_token"])
+        assert claim(anon)["contract_id"] == UUID(int=3)
+
+
+class TestStatus:
+    def test_the_same_status_again_changes_nothing(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        row = claim(anon, contract_id=create(anon))
+        delayed = create(anon, not_before=LATER)
+        service.run("update public.agent_task_contracts set status = status")
+        check_invariants(database)
+        assert anon("claim_task_contract", target_agent="T", contract_id=delayed) == []
+        assert attempts(database, row["contract_id"])[0]["ended_at"] is None
+
+    def test_a_name_with_invisible_characters_is_that_of_the_queue(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        contract_id = create(anon)
+        service.run("update public.agent_task_contracts set target_agent = 'T\u200b'")
+        anon("release_task_contract", **held(claim(anon)))
+        check_invariants(database)
+        assert claim(anon)["contract_id"] == contract_id
+
+    def test_truncating_the_contracts_empties_the_engine(self, anon: Caller, database: Database) -> None:
+        create(anon)
+        create(anon, not_before=LATER, depends_on=[claim(anon)["contract_id"]])
+        create(anon)
+        database.execute("truncate public.agent_task_contracts cascade")
+        check_invariants(database)
+
+
+class TestMarks:
+    def test_they_rise_to_the_first_contract_of_each_priority(self, anon: Caller, database: Database) -> None:
+        other = create(anon, "U")
+        ids = [create(anon, priority=priority) for priority in (50, 50, 50, 90)]
+        claim(anon)
+        claim(anon)
+        for _ in range(2):
+            raise_marks(database)
+        assert database.execute(
+            "select priority, contract_id from ehg_tasks.low_water_marks where target_agent = 'T'"
+        ).fetchall() == [(50, ids[1])]
+        assert claim(anon, "U")["contract_id"] == other
+
+    def test_the_marks_of_an_agent_without_work_do_not_concern_others(
+        self, anon: Caller, database: Database
+    ) -> None:
+        create(anon)
+        create(anon, "U")
+        claim(anon)
+        raise_marks(database)
+
+    def test_work_that_comes_back_lowers_them(self, anon: Caller, database: Database) -> None:
+        first, _ = create(anon), create(anon)
+        row = claim(anon)
+        raise_marks(database)
+        anon("release_task_contract", **held(row))
+        check_invariants(database)
+        assert claim(anon)["contract_id"] == first
+
+    def test_work_that_is_freed_sets_them(self, anon: Caller, database: Database) -> None:
+        first = create(anon)
+        for _ in range(3):
+            create(anon, depends_on=[first])
+        row = claim(anon)
+        raise_marks(database)
+        anon("complete_task_contract", **held(row))
+        check_invariants(database)
+
+    def test_a_lease_mark_does_not_stand_after_a_lease_that_has_expired_or_will(
+        self, anon: Caller, database: Database
+    ) -> None:
+        for seconds_ago in (10, 20):
+            row = claim(anon, contract_id=create(anon))
+            end_lease(database, row["contract_id"], seconds_ago)
+        raise_marks(database)
+        create(anon, "U")
+        claim(anon, "U")
+        raise_marks(database, "U")
+        create(anon, "U")
+        claim(anon, "U", lease_seconds=5)
+        check_invariants(database)
+
+
+class TestRebuild:
+    """tests/migrations has more of it, on databases that are older than the engine."""
+
+    def test_the_engine_is_in_step_with_whatever_was_written_without_the_triggers(
+        self, anon: Caller, database: Database
+    ) -> None:
+        first, running, ready, delayed, moved, moved_later = (create(anon, f"A{n}") for n in range(6))
+        waiting = create(anon, depends_on=[first])
+        claim(anon, "A1")
+        for contract_id in (delayed, moved_later):
+            database.execute(
+                "with r as (delete from ehg_tasks.ready where contract_id = %s returning *)"
+                " insert into ehg_tasks.held (contract_id, target_agent, priority, created_at, not_before)"
+                " select contract_id, target_agent, priority, created_at, 'infinity' from r",
+                [contract_id],
+            )
+        database.execute("delete from ehg_tasks.held where contract_id = %s", [waiting])
+        database.execute("set session_replication_role = replica")
+        change = "update public.agent_task_contracts set {} where id = %s"
+        for sql, contract_id in {
+            "status = 'pending'": running,
+            "status = 'completed'": ready,
+            "status = 'failed'": delayed,
+            "priority = 90": moved,
+            "target_agent = 'A5\u200b', priority = 90": moved_later,
+        }.items():
+            database.execute(change.format(sql).encode(), [contract_id])
+        database.execute("delete from ehg_tasks.low_water_marks where target_agent = 'A1'")
+        database.execute("reset session_replication_role")
+        database.execute("select ehg_tasks.rebuild_queue()")
+        check_invariants(database)
+        database.execute("set session_replication_role = replica")
+        database.execute("delete from public.agent_task_contracts where id = %s", [first])
+        database.execute("delete from public.agent_task_contracts where id = %s", [moved])
+        database.execute("reset session_replication_role")
+        database.execute("select ehg_tasks.rebuild_queue()")
+        assert [row["error_message"] for row in anon("task_contract_outcomes", contract_ids=[waiting])] == [
+            f"task contract {first}, which this one depends on, was deleted"
+        ]
