@@ -86,6 +86,11 @@ class TestStatus:
         anon("release_task_contract", **held(claim(anon)))
         check_invariants(database)
         assert claim(anon)["contract_id"] == contract_id
+        service.run(
+            "insert into public.agent_task_contracts (parent_agent, target_agent, objective)"
+            " values ('P', 'U​', 'o')"
+        )
+        check_invariants(database)
 
     def test_truncating_the_contracts_empties_the_engine(self, anon: Caller, database: Database) -> None:
         create(anon)
@@ -136,8 +141,8 @@ class TestMarks:
     def test_a_lease_mark_does_not_stand_after_a_lease_that_has_expired_or_will(
         self, anon: Caller, database: Database
     ) -> None:
-        for seconds_ago in (10, 20):
-            row = claim(anon, contract_id=create(anon))
+        rows = [claim(anon, contract_id=create(anon)) for _ in range(2)]
+        for row, seconds_ago in zip(rows, (10, 20), strict=True):
             end_lease(database, row["contract_id"], seconds_ago)
         raise_marks(database)
         create(anon, "U")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tests.lifecycle.helpers import Database, artifacts, claimed, create, held
-from tests.sql import Caller, refused
+from tests.lifecycle.helpers import Database, artifacts, claimed, contract, create, held
+from tests.sql import Caller, jsonb, refused
+
+Contracts = Callable[[], list[dict[str, Any]]]
+ROW = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
 
 
 def nested(levels: int) -> Any:
@@ -42,3 +47,57 @@ def test_an_output_without_a_summary_gets_one(anon: Caller, database: Database, 
     row = claimed(anon)
     anon("complete_task_contract", **held(row), result_summary=summary, output={})
     assert artifacts(database)[0]["summary"] == f"Output of task contract {row['contract_id']}"
+
+
+class TestCreate:
+    """Contracts take a short way into the table if nothing about them needs a closer look."""
+
+    def test_every_field_is_stored_on_the_short_way(self, anon: Caller, database: Database) -> None:
+        session_id = uuid4()
+        fields = {
+            "session_id": session_id,
+            "sd_id": "SD-1",
+            "constraints": {"a": 1},
+            "input_summary": "i",
+            "expected_output_type": "text",
+            "priority": 7,
+            "max_tokens": 8,
+            "timeout_minutes": 9,
+            "max_retries": 1,
+            "created_by": "me",
+        }
+        database.execute("insert into public.strategic_directives_v2 (id) values ('SD-1')")
+        row = contract(database, create(anon, **fields))
+        assert {name: row[name] for name in fields} == fields
+
+    @pytest.mark.parametrize(
+        ("fields", "code", "message"),
+        [
+            ({"unknown": 1}, "TC005", "unknown field: unknown"),
+            ({"parent_agent": "\u200b"}, "TC005", "parent_agent holds an invisible character"),
+            ({"target_agent": "\u200b"}, "TC005", "target_agent holds an invisible character"),
+            ({"target_agent": None}, "TC005", "target_agent must not be empty"),
+            ({"objective": " "}, "TC005", "objective must not be empty"),
+            ({"sd_id": "x" * 51}, "TC005", "sd_id is longer than 50 characters"),
+            ({"expected_output_type": "x" * 51}, "TC005", "expected_output_type is longer than 50 characters"),
+            ({"created_by": "x" * 101}, "TC005", "created_by is longer than 100 characters"),
+            ({"output_schema": 1}, "TC005", "output_schema must be a JSON Schema"),
+            ({"objective": "x" * 65537}, "TC006", "objective is too large"),
+            ({"constraints": nested(64)}, "TC006", "a contract is nested more than 64 levels deep"),
+            ({"on_dependency_failure": "ignore"}, "TC005", "on_dependency_failure must be"),
+            ({"priority": "high"}, "22P02", "invalid input syntax for type integer"),
+        ],
+        ids=lambda value: ", ".join(value) if isinstance(value, dict) else None,
+    )
+    def test_one_of_several_contracts_is_named_by_its_refusal(
+        self, anon: Caller, contracts: Contracts, fields: dict[str, Any], code: str, message: str
+    ) -> None:
+        with refused(code, f"contract 2 of 2: {message}"):
+            anon("create_task_contracts", contracts=jsonb([ROW, ROW | fields]))
+        assert contracts() == []
+
+    def test_the_summary_has_the_first_100_characters_of_the_objective(self, anon: Caller) -> None:
+        fields = ROW | {"objective": "x" * 101}
+        [short] = anon("create_task_contract", **fields)
+        [row, _] = anon("create_task_contracts", contracts=jsonb([fields, fields]))
+        assert short["contract_summary"] == row["contract_summary"] == "P -> T: " + "x" * 100
