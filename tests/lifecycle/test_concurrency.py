@@ -6,15 +6,13 @@ rest let threads run against each other. tests/reliability/test_concurrency.py d
 
 from __future__ import annotations
 
-import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from threading import Barrier, Event
+from threading import Barrier
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -22,16 +20,13 @@ import pytest
 from tests.conftest import Project
 from tests.lifecycle.helpers import (
     Database,
-    claim,
     claimed,
     contract,
     create,
-    end_lease,
     held,
-    leases,
 )
 from tests.lifecycle.invariants import check_invariants
-from tests.sql import Caller, Row, jsonb
+from tests.sql import Caller, Row
 
 Answer = list[Row] | str
 FIELDS = {"parent_agent": "P", "target_agent": "T", "objective": "o"}

@@ -54,7 +54,7 @@ class TestCreate:
 
     def test_every_field_is_stored_on_the_short_way(self, anon: Caller, database: Database) -> None:
         session_id = uuid4()
-        fields = {
+        fields: dict[str, Any] = {
             "session_id": session_id,
             "sd_id": "SD-1",
             "constraints": {"a": 1},
@@ -79,7 +79,11 @@ class TestCreate:
             ({"target_agent": None}, "TC005", "target_agent must not be empty"),
             ({"objective": " "}, "TC005", "objective must not be empty"),
             ({"sd_id": "x" * 51}, "TC005", "sd_id is longer than 50 characters"),
-            ({"expected_output_type": "x" * 51}, "TC005", "expected_output_type is longer than 50 characters"),
+            (
+                {"expected_output_type": "x" * 51},
+                "TC005",
+                "expected_output_type is longer than 50 characters",
+            ),
             ({"created_by": "x" * 101}, "TC005", "created_by is longer than 100 characters"),
             ({"output_schema": 1}, "TC005", "output_schema must be a JSON Schema"),
             ({"objective": "x" * 65537}, "TC006", "objective is too large"),

@@ -57,7 +57,8 @@ class TestPlpgsqlCheck:
             f"""
             select f.name, c.level, c.lineno, c.message, c.detail
             from ({FUNCTIONS}) as f, extensions.plpgsql_check_function_tb(
-              f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable, oldtable => f.tgoldtable) as c
+              f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable,
+              oldtable => f.tgoldtable) as c
             """
         ).fetchall()
         assert findings == []
