@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.lifecycle.helpers import Database, attempts, claim, create, end_lease, end_wait, held
+from tests.lifecycle.helpers import Database, attempts, claim, contract, create, end_lease, end_wait, held
 from tests.lifecycle.invariants import check_invariants
-from tests.sql import Caller
+from tests.sql import Caller, jsonb
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 
@@ -57,6 +57,7 @@ class TestId:
         waiting = create(anon, depends_on=[running])
         service.run("delete from public.agent_task_contracts where id = %s", [delayed])
         delayed = create(anon, not_before=LATER)
+        raise_marks(database)
         for number, old in enumerate((running, ready, delayed, waiting)):
             service.run(
                 "update public.agent_task_contracts set id = %s where id = %s", [UUID(int=number), old]
@@ -92,11 +93,57 @@ class TestStatus:
         )
         check_invariants(database)
 
+    def test_the_oldest_of_the_new_pending_contracts_is_marked(
+        self, service: Caller, database: Database
+    ) -> None:
+        service.run(
+            "insert into public.agent_task_contracts (parent_agent, target_agent, objective, status, created_at)"
+            " select 'P', 'T', 'o', case n when 4 then 'completed' else 'pending' end, now() - n * interval '1 hour'"
+            " from generate_series(1, 4) as n"
+        )
+        check_invariants(database)
+
     def test_truncating_the_contracts_empties_the_engine(self, anon: Caller, database: Database) -> None:
         create(anon)
         create(anon, not_before=LATER, depends_on=[claim(anon)["contract_id"]])
         create(anon)
         database.execute("truncate public.agent_task_contracts cascade")
+        check_invariants(database)
+
+
+class TestDependents:
+    def test_what_runs_all_the_same_runs_after_a_cancelled_one(
+        self, anon: Caller, database: Database
+    ) -> None:
+        first = create(anon, "OTHER")
+        second, third = (create(anon, depends_on=[first]) for _ in range(2))
+        last = create(anon, depends_on=[second, third], on_dependency_failure="run")
+        anon("cancel_task_contract", contract_id=first)
+        check_invariants(database)
+        assert database.execute("select contract_id from ehg_tasks.ready").fetchall() == [(last,)]
+
+    def test_what_is_not_pending_stays_after_a_cancelled_one(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        first = create(anon)
+        second = create(anon, depends_on=[first])
+        third = create(anon, depends_on=[second])
+        service.run("update public.agent_task_contracts set status = 'in_progress' where id = %s", [third])
+        anon("cancel_task_contract", contract_id=first)
+        assert contract(database, third)["status"] == "in_progress"
+
+    def test_what_no_longer_waits_stays_when_the_other_is_requeued_and_cancelled(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        first = create(anon)
+        second, third = create(anon, depends_on=[first]), create(anon, "OTHER")
+        create(anon, depends_on=[first, third])
+        anon("complete_task_contract", **held(claim(anon)))
+        service("requeue_task_contract", contract_id=first)
+        create(anon, depends_on=[first])
+        anon("cancel_task_contract", contract_id=first)
+        assert contract(database, second)["status"] == "pending"
+        service.run("delete from public.agent_task_contracts where id = %s", [second])
         check_invariants(database)
 
 
@@ -152,6 +199,36 @@ class TestMarks:
         claim(anon, "U", lease_seconds=5)
         check_invariants(database)
 
+    def test_those_of_other_agents_and_priorities_do_not_count(
+        self, anon: Caller, database: Database
+    ) -> None:
+        create(anon, "U")
+        ids = [create(anon, priority=priority) for priority in (90, 50, 90, 40)]
+        assert claim(anon)["contract_id"] == ids[0]
+        assert claim(anon)["contract_id"] == ids[2]
+        rows = anon("claim_task_contract", target_agent="T", limit=2)
+        assert [row["contract_id"] for row in rows] == [ids[1], ids[3]]
+
+
+class TestLeases:
+    def test_a_claim_ends_the_expired_leases_of_its_own_agent_only(
+        self, anon: Caller, database: Database
+    ) -> None:
+        own, other = claim(anon, contract_id=create(anon)), claim(anon, "U", contract_id=create(anon, "U"))
+        for row in (own, other):
+            end_lease(database, row["contract_id"])
+        assert claim(anon)["contract_id"] == own["contract_id"]
+        assert attempts(database, other["contract_id"])[0]["ended_at"] is None
+
+    def test_an_attempt_that_has_ended_is_not_renewed(self, anon: Caller, database: Database) -> None:
+        row = claim(anon, contract_id=create(anon), lease_seconds=60)
+        anon("release_task_contract", **held(row))
+        before = attempts(database, row["contract_id"])
+        item = {name: str(value) for name, value in held(row).items()}
+        [renewal] = anon("renew_task_contracts", claims=jsonb([item]))
+        assert renewal["state"] == "lost"
+        assert attempts(database, row["contract_id"]) == before
+
 
 class TestRebuild:
     """tests/migrations has more of it, on databases that are older than the engine."""
@@ -161,6 +238,7 @@ class TestRebuild:
     ) -> None:
         first, running, ready, delayed, moved, moved_later = (create(anon, f"A{n}") for n in range(6))
         waiting = create(anon, depends_on=[first])
+        create(anon, "A0")
         claim(anon, "A1")
         for contract_id in (delayed, moved_later):
             database.execute(

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.lifecycle.helpers import Database, artifacts, claimed, contract, create, held
+from tests.lifecycle.helpers import Database, artifact, artifacts, claimed, contract, create, held
 from tests.sql import Caller, jsonb, refused
 
 Contracts = Callable[[], list[dict[str, Any]]]
@@ -105,3 +105,25 @@ class TestCreate:
         [short] = anon("create_task_contract", **fields)
         [row, _] = anon("create_task_contracts", contracts=jsonb([fields, fields]))
         assert short["contract_summary"] == row["contract_summary"] == "P -> T: " + "x" * 100
+
+
+def test_the_first_time_that_is_neither_missing_infinite_nor_in_the_future_counts(database: Database) -> None:
+    past = "select ehg_tasks.past_time(array[null, '-infinity', 'infinity', now() + interval '1 day', {}])"
+    for times, expected in {"'2021-01-01', '2020-01-01'": 2021, "'2020-01-01', '2021-01-01'": 2020}.items():
+        row = database.execute(past.format(times).encode()).fetchone()
+        assert row is not None
+        assert row[0].year == expected
+
+
+@pytest.mark.parametrize("column", ["status", "output_artifact_id"])
+def test_an_agent_inserts_neither_an_unknown_status_nor_an_output(
+    anon: Caller, database: Database, contracts: Contracts, column: str
+) -> None:
+    value = None if column == "status" else artifact(database)
+    with refused("TC005", "must be pending, without a result"):
+        anon.run(
+            f"insert into public.agent_task_contracts (parent_agent, target_agent, objective, {column})"
+            " values ('P', 'T', 'o', %s)",
+            [value],
+        )
+    assert contracts() == []
