@@ -97,8 +97,10 @@ class TestStatus:
         self, service: Caller, database: Database
     ) -> None:
         service.run(
-            "insert into public.agent_task_contracts (parent_agent, target_agent, objective, status, created_at)"
-            " select 'P', 'T', 'o', case n when 4 then 'completed' else 'pending' end, now() - n * interval '1 hour'"
+            "insert into public.agent_task_contracts"
+            " (parent_agent, target_agent, objective, status, created_at)"
+            " select 'P', 'T', 'o', case n when 4 then 'completed' else 'pending' end,"
+            " now() - n * interval '1 hour'"
             " from generate_series(1, 4) as n"
         )
         check_invariants(database)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from tests.lifecycle.helpers import Database, artifact, artifacts, claimed, contract, create, held
@@ -99,6 +100,20 @@ class TestCreate:
         with refused(code, f"contract 2 of 2: {message}"):
             anon("create_task_contracts", contracts=jsonb([ROW, ROW | fields]))
         assert contracts() == []
+
+    def test_the_refusal_of_a_single_contract_does_not_number_it(self, anon: Caller) -> None:
+        with pytest.raises(psycopg.Error, match=r"^depends_on: there is no earlier task contract"):
+            create(anon, depends_on=[uuid4()])
+
+    def test_a_missing_id_among_the_dependencies_is_refused(self, anon: Caller) -> None:
+        with refused("TC005", "depends_on: there is no earlier task contract"):
+            create(anon, depends_on=[create(anon), None])
+
+    def test_a_contract_that_is_cancelled_at_once_has_an_end(self, anon: Caller, database: Database) -> None:
+        first = create(anon)
+        anon("cancel_task_contract", contract_id=first)
+        after = contract(database, create(anon, depends_on=[first]))
+        assert (after["status"], after["completed_at"] is not None) == ("cancelled", True)
 
     def test_the_summary_has_the_first_100_characters_of_the_objective(self, anon: Caller) -> None:
         fields = ROW | {"objective": "x" * 101}

@@ -31,6 +31,7 @@ MAINTENANCE = "lifecycle/test_maintenance.py"
 ENGINE = "lifecycle/test_queue.py"
 SHARED = "lifecycle/test_rules.py"
 GUARDS = "access/test_guards.py"
+DEFAULTS = "access/test_specification.py::test_the_functions_create_contracts_with_the_defaults_of_the_table"
 POISON = "reliability/test_poison.py"
 
 # function -> (name of the mutant, text to replace, replacement, test that fails); all in schema ehg_tasks
@@ -373,14 +374,14 @@ DIRECT_WRITES: dict[str, list[tuple[str, str, str, str]]] = {
 
 CREATION: dict[str, list[tuple[str, str, str, str]]] = {
     "default_contract": [
-        ("another constraints", "v_contract.constraints := '{}'", "v_contract.constraints := null", f"{CREATE}::TestBulk"),
-        ("another input_artifacts", "v_contract.input_artifacts := '{}'", "v_contract.input_artifacts := null", f"{CREATE}::TestBulk"),
-        ("another expected_output_type", "'artifact'", "'text'", f"{CREATE}::TestBulk"),
-        ("another priority", "v_contract.priority := 50", "v_contract.priority := 51", f"{CREATE}::TestBulk"),
-        ("another max_tokens", "4000", "4001", f"{CREATE}::TestBulk"),
-        ("another timeout_minutes", "v_contract.timeout_minutes := 30", "v_contract.timeout_minutes := 31", f"{CREATE}::TestBulk"),
-        ("another max_retries", "v_contract.max_retries := 2", "v_contract.max_retries := 3", f"{CREATE}::TestBulk"),
-        ("another created_by", "'system'", "null", f"{CREATE}::TestBulk"),
+        ("another constraints", "v_contract.constraints := '{}'", "v_contract.constraints := null", DEFAULTS),
+        ("another input_artifacts", "v_contract.input_artifacts := '{}'", "v_contract.input_artifacts := null", DEFAULTS),
+        ("another expected_output_type", "'artifact'", "'text'", DEFAULTS),
+        ("another priority", "v_contract.priority := 50", "v_contract.priority := 51", DEFAULTS),
+        ("another max_tokens", "4000", "4001", DEFAULTS),
+        ("another timeout_minutes", "v_contract.timeout_minutes := 30", "v_contract.timeout_minutes := 31", DEFAULTS),
+        ("another max_retries", "v_contract.max_retries := 2", "v_contract.max_retries := 3", DEFAULTS),
+        ("another created_by", "'system'", "null", DEFAULTS),
     ],
     "check_new_contract": [
         ("anything but an object allowed", "if jsonb_typeof(p_item) <> 'object' then", "if false then", CREATE),
@@ -393,7 +394,7 @@ CREATION: dict[str, list[tuple[str, str, str, str]]] = {
         ("a long sd_id reaches the table", "when length(p_item ->> 'sd_id') > 50", "when false", CREATE),
         ("a long expected_output_type reaches the table", "when length(p_item ->> 'expected_output_type') > 50", "when false", CREATE),
         ("a long created_by reaches the table", "when length(p_item ->> 'created_by') > 100", "when false", CREATE),
-        ("any output_schema allowed", "if jsonb_typeof(p_item -> 'output_schema') not in ('object', 'boolean', 'null') then", "if false then", CREATE),
+        ("any output_schema allowed", "if jsonb_typeof(p_item -> 'output_schema') not in ('object', 'boolean', 'null') then", "if false then", f"{SHARED}::TestCreate"),
         ("sizes not checked", "if octet_length(p_item::text) > 16384 then", "if false then", CREATE),
         ("any future time allowed", "v_not_before > clock_timestamp() + interval '366 days' or ", "", NOT_BEFORE),
         ("infinite times allowed", " or not isfinite(v_not_before)", "", NOT_BEFORE),
@@ -404,7 +405,7 @@ CREATION: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "in_array": [
         ("never", "p_count > 1", "false", f"{CREATE}::TestBulk"),
-        ("for a single contract too", "p_count > 1", "true", CREATE),
+        ("for a single contract too", "p_count > 1", "true", f"{SHARED}::TestCreate"),
     ],
     "check_new_contracts": [
         ("the wrong number", "v_number := v_number + 1;", "", f"{CREATE}::TestBulk"),
@@ -428,7 +429,7 @@ CREATION: dict[str, list[tuple[str, str, str, str]]] = {
     "missing_references": [
         ("unknown artifacts allowed", "not exists (select from public.agent_artifacts a where a.id = i.id::uuid)", "false", CREATE),
         ("unknown dependencies allowed", "(d.id::uuid = any (p_known)) is not true", "false", f"{DEPENDENCIES}::TestRefusals"),
-        ("null dependencies allowed", "(d.id::uuid = any (p_known)) is not true", "not (d.id::uuid = any (p_known))", f"{DEPENDENCIES}::TestRefusals"),
+        ("null dependencies allowed", "(d.id::uuid = any (p_known)) is not true", "not (d.id::uuid = any (p_known))", f"{SHARED}::TestCreate"),
     ],
     "let_wait": [
         ("a repeated dependency is an error", "select distinct i.id", "select i.id", f"{DEPENDENCIES}::TestWaiting"),
@@ -441,7 +442,7 @@ CREATION: dict[str, list[tuple[str, str, str, str]]] = {
         ("an earlier failure does not cancel", "where c.id = f.contract_id", "where false", f"{DEPENDENCIES}::TestFailure"),
         ("an earlier failure cancels what runs all the same", " and d.on_failure = 'cancel'", "", f"{DEPENDENCIES}::TestFailure"),
         ("an earlier completion cancels", "p.status in ('failed', 'cancelled')", "p.status <> 'pending'", f"{DEPENDENCIES}::TestWaiting"),
-        ("without an end", "completed_at = clock_timestamp(),", "", f"{DEPENDENCIES}::TestFailure"),
+        ("without an end", "completed_at = clock_timestamp(),", "", f"{SHARED}::TestCreate"),
         ("an earlier failure is told as a cancellation", "case f.status when 'failed' then 'failed' else 'was cancelled' end", "'was cancelled'", f"{DEPENDENCIES}::TestFailure"),
     ],
     "check_repeat": [
@@ -607,7 +608,7 @@ CLAIMS: dict[str, list[tuple[str, str, str, str]]] = {
         ("the start not set", "started_at = clock_timestamp(), completed_at = null", "completed_at = null", CLAIM),
         ("an earlier end kept", ", completed_at = null", "", f"{CLAIM} {SHARED}"),
         ("each attempt is the first", "coalesce((select max(a.attempt) from ehg_tasks.attempts a where a.contract_id = c.id), 0) + 1", "1", f"{CLOCKS}::TestAttemptNumbers"),
-        ("the same token for all", "gen_random_uuid() as claim_token", "'00000000-0000-0000-0000-000000000000'::uuid as claim_token", TOKEN),
+        ("the same token for all", "gen_random_uuid() as claim_token", "'00000000-0000-0000-0000-000000000000'::uuid as claim_token", f"{CLOCKS}::TestAttemptNumbers"),
         ("the request key not stored", "b.claim_token, p_request_key, p_agent_id", "b.claim_token, null::uuid, p_agent_id", f"{CLAIM}::TestRequestKey"),
         ("the agent's id not stored", "b.claim_token, p_request_key, p_agent_id", "b.claim_token, p_request_key, null::uuid", HISTORY),
         ("the length of the lease not stored", "b.started_at, p_lease_seconds, b.expires_at", "b.started_at, null::integer, b.expires_at", f"{CLOCKS}::TestRenew"),
@@ -975,6 +976,10 @@ def function_bodies() -> Iterator[Mutant]:
     """Yield each replacement as a mutant."""
     for chapter in CHAPTERS:
         for function, changes in chapter.items():
-            schema = "public" if function in ("update_task_contracts_timestamp", "read_task_contract") else "ehg_tasks"
+            schema = (
+                "public"
+                if function in ("update_task_contracts_timestamp", "read_task_contract")
+                else "ehg_tasks"
+            )
             for name, old, new, test in changes:
                 yield Mutant(f"{function}: {name}", test, replace=(f"{schema}.{function}", old, new))

@@ -24,6 +24,7 @@ CALLS = f"{FUNCTIONS}::test_a_role_calls_a_function_in_sql"
 ENGINE_CALLS = f"{FUNCTIONS}::test_a_role_calls_every_function_of_the_engine"
 OWNERS_RIGHTS = f"{FUNCTIONS}::test_only_entry_points_of_the_engine_run_with_their_owners_rights"
 GRANTS = "access/test_grants.py::test_the_grants_are_those_of_the_matrix"
+GUARDS = "access/test_guards.py"
 POLICIES = "access/test_specification.py::test_the_policies_are_as_specified"
 PRIVILEGES = ("select", "insert", "update", "delete", "truncate", "references", "trigger")
 
@@ -164,20 +165,32 @@ def functions() -> Iterator[Mutant]:
 
 
 def others() -> Iterator[Mutant]:
-    """The engine's schema, the view, triggers and the added index."""
+    """The engine's schema, the views, the triggers and an index."""
     for sql, test in {
         "revoke usage on schema ehg_tasks from anon": CALLS,
         "grant usage on schema ehg_tasks to public": GRANTS,
         "alter view public.task_contract_stats set (security_invoker = false)": RELATIONS,
+        "alter view public.task_agents set (security_invoker = false)": RELATIONS,
         f"drop trigger trg_task_contracts_anon_rows on {TABLE}": RELATIONS,
-        f"drop trigger trg_task_contracts_anon_sizes on {TABLE}": "access/test_guards.py",
         f"create or replace trigger trg_task_contracts_anon_sizes before insert on {TABLE}"
-        " for each row when (current_user = 'anon') execute function ehg_tasks.guard_anon_sizes()": (
-            "access/test_guards.py"
-        ),
-        f"drop trigger trg_task_contracts_updated on {TABLE}": "lifecycle/test_trigger.py",
+        " for each row when (current_user = 'anon') execute function ehg_tasks.guard_anon_sizes()": GUARDS,
         f"alter table {TABLE} disable trigger trg_task_contracts_updated": "lifecycle/test_trigger.py",
-        "drop index public.idx_task_contracts_claim_order": (
+        **{
+            f"drop trigger trg_task_contracts_{name} on {TABLE}": test
+            for name, test in {
+                "anon_sizes": GUARDS,
+                "anon_start": f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning",
+                "anon_names": f"{GUARDS}::test_a_name_that_looks_like_another_is_refused",
+                "updated": "lifecycle/test_trigger.py",
+                "follow_insert": "lifecycle/test_claim.py",
+                "follow_status": "lifecycle/test_dependencies.py",
+                "follow_order": "lifecycle/test_queue.py::TestOrder",
+                "follow_id": "lifecycle/test_queue.py::TestId",
+                "follow_delete": "lifecycle/test_dependencies.py::TestDeletion",
+                "follow_truncate": "lifecycle/test_queue.py::TestStatus",
+            }.items()
+        },
+        "drop index public.idx_task_contracts_pending": (
             "access/test_specification.py::test_the_indexes_are_as_specified"
         ),
     }.items():
