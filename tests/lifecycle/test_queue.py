@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
+from tests.conftest import Project
 from tests.lifecycle.helpers import Database, attempts, claim, contract, create, end_lease, end_wait, held
 from tests.lifecycle.invariants import check_invariants
 from tests.sql import Caller, jsonb
@@ -221,6 +223,15 @@ class TestLeases:
             end_lease(database, row["contract_id"])
         assert claim(anon)["contract_id"] == own["contract_id"]
         assert attempts(database, other["contract_id"])[0]["ended_at"] is None
+
+    def test_a_certain_contract_that_is_locked_is_not_waited_for(
+        self, anon: Caller, database: Database, project: Project
+    ) -> None:
+        contract_id = create(anon)
+        with psycopg.connect(project.database_url) as other:
+            other.execute("select from public.agent_task_contracts for update")
+            anon.connection.execute("set lock_timeout = '1s'")
+            assert anon("claim_task_contract", target_agent="T", contract_id=contract_id) == []
 
     def test_an_attempt_that_has_ended_is_not_renewed(self, anon: Caller, database: Database) -> None:
         row = claim(anon, contract_id=create(anon), lease_seconds=60)
