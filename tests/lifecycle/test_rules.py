@@ -142,3 +142,32 @@ def test_an_agent_inserts_neither_an_unknown_status_nor_an_output(
             [value],
         )
     assert contracts() == []
+
+
+class TestBulkCompletion:
+    """What is out of the ordinary is recorded or refused as by a single call, also where no other item is."""
+
+    @pytest.mark.parametrize(
+        ("fields", "code"),
+        [
+            ({"execution_tokens": -1}, "TC005"),
+            ({"result_summary": "x" * 65537}, "TC006"),
+            ({"output": {}, "output_artifact_id": "00000000-0000-0000-0000-000000000001"}, "TC005"),
+        ],
+        ids=["tokens", "summary", "outputs"],
+    )
+    def test_it_refuses_what_a_single_call_refuses(
+        self, anon: Caller, database: Database, fields: dict[str, Any], code: str
+    ) -> None:
+        row = claimed(anon)
+        item = {name: str(value) for name, value in held(row).items()} | fields
+        [answer] = anon("complete_task_contracts", results=jsonb([item]))
+        assert (answer["success"], answer["code"]) == (False, code)
+        assert contract(database, row["contract_id"])["status"] == "in_progress"
+
+    def test_it_records_an_error_message_of_a_success(self, anon: Caller, database: Database) -> None:
+        row = claimed(anon)
+        item = {name: str(value) for name, value in held(row).items()} | {"error_message": "but slowly"}
+        [answer] = anon("complete_task_contracts", results=jsonb([item]))
+        assert answer["success"] is True
+        assert contract(database, row["contract_id"])["error_message"] == "but slowly"
