@@ -171,3 +171,9 @@ class TestBulkCompletion:
         [answer] = anon("complete_task_contracts", results=jsonb([item]))
         assert answer["success"] is True
         assert contract(database, row["contract_id"])["error_message"] == "but slowly"
+
+    def test_the_end_is_recorded(self, anon: Caller, database: Database) -> None:
+        row = claimed(anon)
+        item = {name: str(value) for name, value in held(row).items()}
+        anon("complete_task_contracts", results=jsonb([item]))
+        assert contract(database, row["contract_id"])["completed_at"] is not None
