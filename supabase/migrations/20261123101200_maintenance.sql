@@ -48,6 +48,15 @@ begin
   from ehg_tasks.end_attempts(
     v_ids, array_fill('no result was recorded within timeout_minutes of started_at'::text, array[cardinality(v_ids)]));
 
+  -- A claim makes its agent's due contracts ready. Here it is done for agents that have stopped claiming.
+  perform ehg_tasks.move_to_ready(array(
+    select c.id
+    from ehg_tasks.held h
+    join public.agent_task_contracts c on c.id = h.contract_id
+    where h.waits_for = 0 and h.not_before <= v_now
+    limit p_limit
+    for update of c skip locked));
+
   v_ids := array(
     select c.id
     from ehg_tasks.ready r

@@ -111,6 +111,18 @@ class TestCleanup:
         database.execute("update public.agent_task_contracts set created_at = now() - interval '25 hours'")
         assert service("cleanup_stale_contracts", max_wait_minutes=1) == [NOTHING]
 
+    def test_a_contract_that_is_due_becomes_ready_without_a_claim(
+        self, service: Caller, database: Database
+    ) -> None:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        contract_id = create(service, not_before=later)
+        end_wait(database, contract_id)
+        assert service("cleanup_stale_contracts") == [NOTHING]
+        assert database.execute("select contract_id from ehg_tasks.ready").fetchall() == [(contract_id,)]
+        check_invariants(database)
+        waited(database, contract_id, hours=25)
+        assert service("cleanup_stale_contracts") == [NOTHING | {"cancelled_count": 1}]
+
     def test_a_contract_in_progress_without_a_lease_expires_by_its_started_at(
         self, service: Caller, database: Database
     ) -> None:
