@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -222,6 +222,11 @@ class TestRotate:
         with refused("42501", REFUSED):
             claim(anon)
         claim(use(anon, answer["token"]))
+
+    def test_a_week_is_the_longest_grace_period(self, service: Caller) -> None:
+        register(service)
+        left = rotate(service, grace_minutes=10_080)["previous_token_expires_at"] - datetime.now(UTC)
+        assert timedelta(days=6) < left < timedelta(days=7, hours=1)  # two clocks
 
     @pytest.mark.parametrize("grace", [-1, 10_081, None])
     def test_an_invalid_grace_period_is_refused(

@@ -298,7 +298,7 @@ REGISTRY: dict[str, list[tuple[str, str, str, str]]] = {
         ("never a token", "if p_with_token then", "if false then", f"{AGENTS}::TestRegister"),
         ("always a token", "if p_with_token then", "if true then", f"{AGENTS}::TestRegister"),
         ("the description not stored", "values (v_name, p_description,", "values (v_name, null,", f"{AGENTS}::TestRegister"),
-        ("the limit not stored", "v_hash, p_max_running)", "v_hash, null)", f"{AGENTS}::TestRegister"),
+        ("the limit not stored", "v_hash, p_max_running)", "v_hash, null)", f"{AGENTS}::TestMaxRunning"),
         ("the description cannot change", "set description = p_description, ", "set ", f"{AGENTS}::TestRegister"),
         ("the limit cannot change", "max_running = p_max_running, ", "", f"{AGENTS}::TestRegister"),
         ("the token replaced", "coalesce(a.token_hash, v_hash)", "v_hash", f"{AGENTS}::TestRegister"),
@@ -328,7 +328,7 @@ REGISTRY: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "resume_task_agent": [
         ("still paused", "set paused_at = null, ", "set ", f"{AGENTS}::TestPause"),
-        ("its time not stored", ", resumed_at = clock_timestamp()", "", f"{AGENTS}::TestPause"),
+        ("its time not stored", ", resumed_at = clock_timestamp()", "", f"{AGENTS}::test_a_paused_agent_keeps_its_work {AGENTS}::test_held_work_of_a_paused_agent_is_ready_after_it_resumes"),
         ("a repeat changes the time", " and a.paused_at is not null", "", f"{AGENTS}::TestPause"),
         ("every agent resumed", "where a.name = v_name and", "where", f"{AGENTS}::TestPause"),
         ("any name allowed", "perform ehg_tasks.check_registered(found, v_name);", "", f"{AGENTS}::TestPause"),
@@ -565,7 +565,7 @@ CLAIMS: dict[str, list[tuple[str, str, str, str]]] = {
         ("a minute too late", "b.claimed_at + ehg_tasks.time_limit(c.timeout_minutes) <= v_now", "b.claimed_at + ehg_tasks.time_limit(c.timeout_minutes) + interval '1 minute' <= v_now", HISTORY),
     ],
     "release_due": [
-        ("contracts of other agents", "h.target_agent = p_target_agent and ", "", f"{SHARED} {ENGINE}"),
+        ("nothing is due", "h.not_before <= v_now", "false", NOT_BEFORE),
     ],
     "claim_task_contract": [
         ("less than one allowed", "if p_limit is null or p_limit < 1", "if p_limit is null", CLAIM),
