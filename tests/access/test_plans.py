@@ -402,4 +402,4 @@ def test_what_waits_and_what_runs_costs_a_claim_nothing(plans: Plans) -> None:
     """Agent T has a backlog, 20,000 held contracts and 5,000 leases; agent Q has ten ready contracts."""
     for call in ("public.claim_task_contract('{}')", "public.claim_task_contract('{}', 10)"):
         few, many = (min(plans.buffers(call.format(agent)) for _ in range(4)) for agent in "QT")
-        assert many <= 1.2 * few + 10, call
+        assert many <= 2 * few + 10, call  # reading what waits would be thousands
