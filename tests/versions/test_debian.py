@@ -59,6 +59,9 @@ class TestPlpgsqlCheck:
             from ({FUNCTIONS}) as f, extensions.plpgsql_check_function_tb(
               f.oid, f.relation, all_warnings => true, newtable => f.tgnewtable,
               oldtable => f.tgoldtable) as c
+            -- It does not see that a subquery locks rows, and takes the function for a stable one.
+            where not (c.level = 'performance' and c.message like '%VOLATILE, should be STABLE'
+                       and (select p.prosrc ~ 'for update' from pg_proc p where p.oid = f.oid))
             """
         ).fetchall()
         assert findings == []
