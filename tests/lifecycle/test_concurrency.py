@@ -233,6 +233,22 @@ class TestDependencies:
         assert not isinstance(waiting.result(), str)
         assert statuses(database, [row["contract_id"], dependent]) == ["completed", "cancelled"]
 
+    def test_a_dependent_is_cancelled_while_its_dependency_fails(
+        self, session: Callable[[str], Session], anon: Caller, database: Database
+    ) -> None:
+        """What was cancelled first keeps its reason."""
+        row = claimed(anon)
+        dependent = create(anon, depends_on=[row["contract_id"]])
+        first, second = session("anon"), session("anon")
+        first.begin()
+        first("cancel_task_contract", contract_id=dependent, reason="not needed")
+        waiting = second.start("fail_task_contract", **held(row), error_message="e", retry=False)
+        assert not waiting.done()
+        first.commit()
+        assert not isinstance(waiting.result(), str)
+        assert statuses(database, [row["contract_id"], dependent]) == ["failed", "cancelled"]
+        assert contract(database, dependent)["error_message"] == "not needed"
+
     def test_a_dependency_cannot_become_final_while_a_contract_is_made_to_wait_for_it(
         self, session: Callable[[str], Session], anon: Caller, database: Database
     ) -> None:
@@ -453,57 +469,66 @@ class TestMarks:
         check_invariants(database)
         assert claim(anon)["contract_id"] == old
 
+    @pytest.mark.parametrize("mark_before_it", [True, False])
     @pytest.mark.parametrize(
         "write", ["insert", "status", "order", "id", "release", "requeue", "settle", "due"]
     )
     def test_work_that_is_not_committed_yet_is_not_passed_over(
-        self, session: Callable[[str], Session], anon: Caller, service: Caller, database: Database, write: str
+        self,
+        session: Callable[[str], Session],
+        anon: Caller,
+        database: Database,
+        write: str,
+        mark_before_it: bool,
     ) -> None:
         """The marks stay where they are while any transaction is making work ready."""
-        old = create(anon, "T" if write not in ("insert", "order") else "OTHER")
+        table = "public.agent_task_contracts"
+        insert = (
+            f"insert into {table} (id, parent_agent, target_agent, objective, created_at)"
+            " values (%s, 'P', 'T', 'o', now() - %s::interval)"
+        )
+        old = uuid4() if write == "insert" else create(anon, "OTHER" if write == "order" else "T")
         row = claim(anon) if write not in ("insert", "order") else {}
         if write == "requeue":
             anon("cancel_task_contract", contract_id=old)
         elif write == "settle":
             old = create(anon, depends_on=[old])
-        young = [create(anon) for _ in range(3)]
-        claim(anon, contract_id=young[0])
+        others = [create(anon) for _ in range(3)]
+        claim(anon, contract_id=others.pop(0))
+        if mark_before_it:
+            others.insert(0, uuid4())
+            database.execute(insert.encode(), [others[0], "2 hours"])
         if write == "due":
             anon("fail_task_contract", **held(row), error_message="e")
             database.execute("update ehg_tasks.held set not_before = clock_timestamp()")
         database.execute("select ehg_tasks.raise_low_water_marks('T')")
 
-        writer, maker = session("service_role"), session("anon")
-        (maker if write in ("release", "settle", "due") else writer).begin()
-        table = "public.agent_task_contracts"
+        writer = session("service_role")
+        writer.begin()
         if write == "insert":
-            [inserted] = writer.run(
-                f"insert into {table} (parent_agent, target_agent, objective, created_at)"
-                " values ('P', 'T', 'o', now() - interval '1 hour') returning id"
-            )
-            old = inserted["id"]
+            writer.run(insert, [old, "1 hour"])
         elif write == "status":
             writer.run(f"update {table} set status = 'pending' where id = %s", [old])
         elif write == "order":
             writer.run(f"update {table} set target_agent = 'T' where id = %s", [old])
         elif write == "id":
-            old, new = uuid4(), old
-            writer.run(f"update {table} set id = %s, status = 'pending' where id = %s", [old, new])
+            known, old = old, uuid4()
+            writer.run(f"update {table} set id = %s, status = 'pending' where id = %s", [old, known])
         elif write == "requeue":
             writer("requeue_task_contract", contract_id=old)
         elif write == "release":
-            maker("release_task_contract", **held(row))
+            writer("release_task_contract", **held(row))
         elif write == "settle":
-            maker("complete_task_contract", **held(row))
+            writer("complete_task_contract", **held(row))
         else:
-            maker("claim_task_contract", target_agent="T", contract_id=uuid4())
+            writer("claim_task_contract", target_agent="T", contract_id=uuid4())
 
-        for contract_id in young[1:]:
+        for contract_id in others:
             # Does not wait, and finds no other work than what is committed.
             rows = anon("claim_task_contract", target_agent="T")
             assert [r["contract_id"] for r in rows] == [contract_id]
             database.execute("select ehg_tasks.raise_low_water_marks('T')")
-        (maker if write in ("release", "settle", "due") else writer).commit()
+        writer.commit()
         check_invariants(database)
         assert [r["contract_id"] for r in anon("claim_task_contract", target_agent="T", limit=9)] == [old]
 
