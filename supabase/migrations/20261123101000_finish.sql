@@ -341,7 +341,6 @@ begin
         into v_row.success, v_row.status, v_row.was_duplicate, v_row.output_artifact_id, v_row.message
         from public.agent_task_contracts c
         where c.id = v_row.contract_id;
-        v_done := array_remove(v_done, v_row.contract_id);
       else
         select c.success, c.status, c.was_duplicate, c.output_artifact_id, c.message
         into v_row.success, v_row.status, v_row.was_duplicate, v_row.output_artifact_id, v_row.message

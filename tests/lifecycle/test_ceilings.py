@@ -136,6 +136,12 @@ class TestInputs:
         assert [(r["artifact_id"], r["omitted"]) for r in again] == [(i, False) for i in inputs[4:]]
         assert all(len(r["content_text"]) == 2 * 1024 * 1024 for r in again)
 
+    def test_summaries_count(self, anon: Caller, database: Database) -> None:
+        half = "x" * (CEILING // 2)
+        inputs = [artifact(database, half, summary=half), artifact(database, "y", summary="")]
+        rows = anon("task_contract_inputs", **held(claimed(anon, input_artifacts=inputs)))
+        assert [r["omitted"] for r in rows] == [False, True]
+
     def test_one_input_is_given_whatever_its_size(self, anon: Caller, database: Database) -> None:
         inputs = [artifact(database, "x" * (CEILING + 1)), artifact(database, "y")]
         create(anon, input_artifacts=inputs)

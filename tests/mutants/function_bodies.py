@@ -780,7 +780,7 @@ ENDS: dict[str, list[tuple[str, str, str, str]]] = {
         ("one refused value ends the call", "when data_exception or integrity_constraint_violation or sqlstate 'TC006' then", "when unique_violation then", BULK),
         ("a refused size ends the call", " or sqlstate 'TC006' then", " then", BULK),
         ("a missing artifact ends the call", "data_exception or integrity_constraint_violation or", "data_exception or", BULK),
-        ("a repeat in the call is not one", "v_done := array_remove(v_done, v_row.contract_id);", "", f"{BULK}::TestRepeats"),
+        ("what was recorded is told as a repeat", "if v_row.contract_id = any (v_done) then", "if false then", BULK),
         ("the contract of a refusal is not told", "v_row.contract_id := (v_item ->> 'contract_id')::uuid;", "", BULK),
         ("no default of success", "coalesce(i.success, true)", "i.success", BULK),
         ("a refusal ends the call", "if sqlstate !~ '^(TC|22|23)' then", "if true then", BULK),
