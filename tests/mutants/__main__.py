@@ -28,7 +28,7 @@ from rich.console import Console
 from ehg_tasks.local import LocalStack
 from tests.databases import Databases
 from tests.mutants.function_bodies import function_bodies
-from tests.mutants.mutants import Mutant, functions, others, policies, tables
+from tests.mutants.mutants import Mutant, functions, indexes, policies, schemas, tables, triggers
 
 ROOT = Path(__file__).parents[2]
 QUICK = 12  # CI runs every 12th mutant
@@ -45,7 +45,8 @@ class Result:
 
 def mutants() -> list[Mutant]:
     """Every mutant; names are unique."""
-    every = [*policies(), *tables(), *functions(), *others(), *function_bodies()]
+    catalog = [*policies(), *tables(), *functions(), *schemas(), *triggers(), *indexes()]
+    every = [*catalog, *function_bodies()]
     duplicates = [name for name, count in Counter(mutant.name for mutant in every).items() if count > 1]
     assert not duplicates, duplicates
     return every

@@ -7,6 +7,7 @@ function's body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ehg_tasks.verify import expected
 from tests.access import matrix
 from tests.access import specification as spec
 from tests.access.matrix import ROLES
+from tests.access.seed import VIEWS
 
 TABLE = "public.agent_task_contracts"
 RELATIONS = "access/test_relations.py::test_a_role_on_a_relation_in_sql"
@@ -26,6 +28,11 @@ OWNERS_RIGHTS = f"{FUNCTIONS}::test_only_entry_points_of_the_engine_run_with_the
 GRANTS = "access/test_grants.py::test_the_grants_are_those_of_the_matrix"
 GUARDS = "access/test_guards.py"
 POLICIES = "access/test_specification.py::test_the_policies_are_as_specified"
+TRIGGER_TESTS = {
+    "_anon_": GUARDS,
+    "_follow_": "lifecycle/test_queue.py",
+    "_updated": "lifecycle/test_trigger.py",
+}
 PRIVILEGES = ("select", "insert", "update", "delete", "truncate", "references", "trigger")
 
 
@@ -108,9 +115,13 @@ def tables() -> Iterator[Mutant]:
             for privilege in PRIVILEGES:
                 is_held = f"grant {table} {role} {privilege.upper()}" in held
                 yield _privilege(table, role, privilege, is_held)
-    view = "public.task_contract_stats"
-    for role in ROLES:
-        yield _privilege(view, role, "select", f"grant {view} {role} SELECT" in held)
+    for view in VIEWS:
+        for role in ROLES:
+            for privilege in PRIVILEGES:
+                is_held = f"grant {view} {role} {privilege.upper()}" in held
+                yield _privilege(view, role, privilege, is_held)
+        as_owner = f"alter view {view} set (security_invoker = false)"
+        yield Mutant(f"view {view} with its owner's rights", RELATIONS, as_owner)
     yield _privilege(TABLE, "anon", "select (id)", is_held=False)
     yield _privilege(TABLE, "public", "select", is_held=False)
 
@@ -134,9 +145,11 @@ def functions() -> Iterator[Mutant]:
         schema, name = function.partition("(")[0].split(".")
         for role in ROLES:
             if f"EXECUTE on {function} to {role}" in facts["grant"]:
+                called = CALLS if name in matrix.FUNCTIONS else RELATIONS
+                of = name if name in matrix.FUNCTIONS else "public.task_agents"
                 yield Mutant(
                     f"execute on {function} taken from {role}",
-                    f"{CALLS}[specified-{name}-{role}] {GRANTS}",
+                    f"{called}[specified-{of}-{role}] {GRANTS}",
                     f"revoke execute on function {function} from {role}",
                 )
         yield Mutant(
@@ -164,34 +177,48 @@ def functions() -> Iterator[Mutant]:
     )
 
 
-def others() -> Iterator[Mutant]:
-    """The engine's schema, the views, the triggers and an index."""
-    for sql, test in {
-        "revoke usage on schema ehg_tasks from anon": CALLS,
-        "grant usage on schema ehg_tasks to public": GRANTS,
-        "alter view public.task_contract_stats set (security_invoker = false)": RELATIONS,
-        "alter view public.task_agents set (security_invoker = false)": RELATIONS,
-        f"drop trigger trg_task_contracts_anon_rows on {TABLE}": RELATIONS,
-        f"create or replace trigger trg_task_contracts_anon_sizes before insert on {TABLE}"
-        " for each row when (current_user = 'anon') execute function ehg_tasks.guard_anon_sizes()": GUARDS,
-        f"alter table {TABLE} disable trigger trg_task_contracts_updated": "lifecycle/test_trigger.py",
-        **{
-            f"drop trigger trg_task_contracts_{name} on {TABLE}": test
-            for name, test in {
-                "anon_sizes": GUARDS,
-                "anon_start": f"{GUARDS}::test_an_insert_by_an_agent_must_start_at_the_beginning",
-                "anon_names": f"{GUARDS}::test_a_name_that_looks_like_another_is_refused",
-                "updated": "lifecycle/test_trigger.py",
-                "follow_insert": "lifecycle/test_claim.py",
-                "follow_status": "lifecycle/test_dependencies.py",
-                "follow_order": "lifecycle/test_queue.py::TestOrder",
-                "follow_id": "lifecycle/test_queue.py::TestId",
-                "follow_delete": "lifecycle/test_dependencies.py::TestDeletion",
-                "follow_truncate": "lifecycle/test_queue.py::TestStatus",
-            }.items()
-        },
-        "drop index public.idx_task_contracts_pending": (
-            "access/test_specification.py::test_the_indexes_are_as_specified"
-        ),
-    }.items():
-        yield Mutant(sql, test, sql)
+def schemas() -> Iterator[Mutant]:
+    """USAGE on the engine's schema taken from each role and given to PUBLIC, and CREATE given to a role."""
+    for role in matrix.SCHEMAS["ehg_tasks"]:
+        sql = f"revoke usage on schema ehg_tasks from {role}"
+        yield Mutant(sql, f"{CALLS}[specified-task_contract_history-{role}]", sql)
+    for sql in (
+        "grant usage on schema ehg_tasks to public",
+        "grant create on schema ehg_tasks to service_role",
+        "grant create on schema public to anon",
+    ):
+        yield Mutant(sql, GRANTS, sql)
+
+
+def triggers() -> Iterator[Mutant]:
+    """Each trigger dropped and disabled, with each of its events and columns missing, and for every role."""
+    for trigger, definition in (spec.TRIGGERS | spec.ADDED_TRIGGERS).items():
+        [test] = [test for part, test in TRIGGER_TESTS.items() if part in trigger]
+        yield Mutant(f"trigger {trigger} dropped", test, f"drop trigger {trigger} on {TABLE}")
+        yield Mutant(f"trigger {trigger} disabled", test, f"alter table {TABLE} disable trigger {trigger}")
+        changed = {}
+        if " INSERT OR UPDATE" in definition:
+            changed["without updates"] = re.sub(r" OR UPDATE( OF [\w, ]+)? ON", " ON", definition)
+            changed["without inserts"] = definition.replace(" INSERT OR UPDATE", " UPDATE")
+        if found := re.search(r" UPDATE OF ([\w, ]+) ON", definition):
+            columns = found[1].split(", ")
+            for column in columns:
+                others = [name for name in columns if name != column]
+                if others:
+                    changed[f"without {column}"] = definition.replace(found[1], ", ".join(others))
+        if " WHEN ((CURRENT_USER = 'anon'::name))" in definition:
+            changed["for every role"] = definition.replace(" WHEN ((CURRENT_USER = 'anon'::name))", "")
+        for how, sql in changed.items():
+            assert sql != definition
+            yield Mutant(
+                f"trigger {trigger} {how}", test, sql.replace("CREATE TRIGGER", "create or replace trigger")
+            )
+
+
+def indexes() -> Iterator[Mutant]:
+    """Each specified index dropped, and one added to the seven."""
+    test = "access/test_specification.py::test_the_indexes_are_as_specified"
+    for index in spec.INDEXES:
+        if not index.endswith("_pkey"):
+            yield Mutant(f"index {index} dropped", test, f"drop index public.{index}")
+    yield Mutant("an eighth index", test, f"create index an_eighth on {TABLE} (created_at, id)")
