@@ -120,8 +120,16 @@ def tables() -> Iterator[Mutant]:
             for privilege in PRIVILEGES:
                 is_held = f"grant {view} {role} {privilege.upper()}" in held
                 yield _privilege(view, role, privilege, is_held)
-        as_owner = f"alter view {view} set (security_invoker = false)"
-        yield Mutant(f"view {view} with its owner's rights", RELATIONS, as_owner)
+        yield Mutant(
+            f"view {view} with its owner's rights",
+            RELATIONS,
+            f"alter view {view} set (security_invoker = false)",
+            equivalent=""
+            if view != "public.task_agents"
+            else (
+                "the view reads a function alone, and PostgreSQL always asks for its reader's EXECUTE on that"
+            ),
+        )
     yield _privilege(TABLE, "anon", "select (id)", is_held=False)
     yield _privilege(TABLE, "public", "select", is_held=False)
 
