@@ -152,6 +152,9 @@ class Renewal(_Answer):
     state: RenewalState
     lease_expires_at: Timestamp | None = Field(description="None if the claim is no longer held.")
     attempt: int | None
+    message: str | None = Field(
+        default=None, description="Why the progress of a renewed attempt is not stored. None if it is."
+    )
 
 
 class Completion(_Answer):

@@ -246,7 +246,8 @@ do $$ begin
     contract_id uuid,
     state text,
     lease_expires_at timestamptz,
-    attempt integer
+    attempt integer,
+    message text
   );
 exception when duplicate_object then null; end $$;
 
@@ -406,6 +407,8 @@ comment on column public.task_contract_renewal.lease_expires_at is
   'When the renewed lease ends. Null if it is not renewed.';
 comment on column public.task_contract_renewal.attempt is
   'Number of the renewed attempt. Null if it is not renewed.';
+comment on column public.task_contract_renewal.message is
+  'Why the progress of a renewed attempt is not stored. Null if it is, or if there is none.';
 
 comment on type public.task_contract_completion is
   'Result of complete_task_contract.';

@@ -20,8 +20,8 @@
 --   * now and then a claim takes that lock for itself, without waiting for it, and replaces the marks
 --     of its agent. No row can be on its way then, so the first row it sees is the new mark.
 --
--- A claim also looks for expired leases, and for the same reason starts at a mark, the end of the
--- agent's first lease. A lease that is granted or renewed ends in the future, so this mark never
+-- A claim also looks for expired leases, and for the same reason starts at a mark, before which no
+-- lease of the agent has expired. A lease that is granted or renewed ends in the future, so this mark never
 -- has to be lowered. It overlooks a lease only if the transaction that granted it stayed open for
 -- longer than the lease. Clean-up uses no marks and finds that one too.
 
@@ -70,6 +70,8 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
+declare
+  v_now constant timestamptz := clock_timestamp();
 begin
   -- An older snapshot could overlook rows that were committed after it.
   if current_setting('transaction_isolation') <> 'read committed'
@@ -78,14 +80,16 @@ begin
     return;
   end if;
 
+  -- Not the first of all leases: those that ended before their time would have to be stepped over.
   insert into ehg_tasks.lease_marks as m (target_agent, expires_at)
-  values (p_target_agent, least(clock_timestamp(), (
+  values (p_target_agent, coalesce((
     select a.expires_at
     from ehg_tasks.attempts a
-    where a.target_agent = p_target_agent and a.ended_at is null and a.expires_at >= coalesce(
-      (select l.expires_at from ehg_tasks.lease_marks l where l.target_agent = p_target_agent), '-infinity')
+    where a.target_agent = p_target_agent and a.ended_at is null and a.expires_at <= v_now
+      and a.expires_at >= coalesce(
+        (select l.expires_at from ehg_tasks.lease_marks l where l.target_agent = p_target_agent), '-infinity')
     order by a.expires_at
-    limit 1)))
+    limit 1), v_now))
   on conflict (target_agent) do update set expires_at = excluded.expires_at;
 
   with firsts as materialized (
@@ -119,7 +123,7 @@ begin
 end
 $$;
 comment on function ehg_tasks.raise_low_water_marks(text) is
-  'Moves an agent''s marks to the first row of ready and to its first lease, and deletes those of priorities that have no row. Does nothing while another transaction adds rows.';
+  'Moves an agent''s marks to the first row of ready and to its first expired lease, and deletes those of priorities that have no row. Does nothing while another transaction adds rows.';
 revoke all on function ehg_tasks.raise_low_water_marks(text)
   from public, anon, authenticated, service_role;
 
@@ -208,9 +212,12 @@ revoke all on function ehg_tasks.move_to_ready(uuid[]) from public, anon, authen
 -- Dependents
 ---------------------------------------------------------------------------------------------------
 
--- The caller holds the lock on the contract's row, or has deleted the row. The dependents are locked
+-- The caller holds the locks on the contracts' rows, or has deleted the rows. The dependents are locked
 -- even if they are not pending: one that is being requeued counts what it still waits for.
-create or replace function ehg_tasks.settle_dependents(p_contract_id uuid, p_status text)
+--
+-- A function that ends many contracts calls this before it sets their status, so that what waits for
+-- several of them is counted once. The triggers of each then find nothing to settle.
+create or replace function ehg_tasks.settle_dependents(p_contract_ids uuid[], p_status text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -221,26 +228,25 @@ set jit = off
 as $$
 declare
   v_dependents constant uuid[] := array(
-    select d.contract_id from ehg_tasks.dependencies d where d.depends_on = p_contract_id and not d.settled);
+    select distinct d.contract_id
+    from ehg_tasks.dependencies d
+    where d.depends_on = any (p_contract_ids) and not d.settled);
   v_fallen uuid[];
   v_messages jsonb;
   v_waiting uuid[];
   v_freed uuid[];
 begin
+  if v_dependents = '{}' then
+    return;
+  end if;
   if p_status = 'completed' then
     perform ehg_tasks.lock_contracts(v_dependents);
   else
     perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_dependents));
-    with recursive fallen (id, because_of, what_happened) as (
-      select d.contract_id, d.depends_on,
-             case p_status when 'failed' then 'failed' when 'deleted' then 'was deleted' else 'was cancelled' end
-      from ehg_tasks.dependencies d
-      cross join lateral (
-        select k.status from public.agent_task_contracts k where k.id = d.contract_id offset 0
-      ) as c
-      where d.depends_on = p_contract_id and not d.settled and d.on_failure = 'cancel' and c.status = 'pending'
+    with recursive fallen (id) as (
+      select unnest(p_contract_ids)
       union
-      select d.contract_id, f.id, 'was cancelled'
+      select d.contract_id
       from fallen f
       cross join lateral (
         select k.* from ehg_tasks.dependencies k where k.depends_on = f.id and not k.settled offset 0
@@ -250,17 +256,31 @@ begin
       ) as c
       where d.on_failure = 'cancel' and c.status = 'pending'
     )
-    select array_agg(f.id),
-           jsonb_object_agg(f.id, format(
-             'task contract %s, which this one depends on, %s', f.because_of, f.what_happened))
+    select array_agg(r.id),
+           jsonb_object_agg(r.id, format(
+             'task contract %s, which this one depends on, %s', r.because_of,
+             case when r.because_of <> all (p_contract_ids) or p_status = 'cancelled' then 'was cancelled'
+                  when p_status = 'deleted' then 'was deleted'
+                  else 'failed' end))
     into v_fallen, v_messages
-    from (select distinct on (a.id) a.* from fallen a order by a.id, a.because_of) as f;
+    from (
+      select distinct on (d.contract_id) d.contract_id as id, f.id as because_of
+      from fallen f
+      cross join lateral (
+        select k.* from ehg_tasks.dependencies k where k.depends_on = f.id and not k.settled offset 0
+      ) as d
+      cross join lateral (
+        select k.status from public.agent_task_contracts k where k.id = d.contract_id offset 0
+      ) as c
+      where d.on_failure = 'cancel' and c.status = 'pending'
+      order by d.contract_id, f.id
+    ) as r;
   end if;
 
   with settled as (
     update ehg_tasks.dependencies d
     set settled = true
-    where d.depends_on = any (p_contract_id || v_fallen) and not d.settled
+    where d.depends_on = any (p_contract_ids || v_fallen) and not d.settled
     returning d.contract_id
   )
   select array_agg(distinct s.contract_id) into v_waiting from settled s;
@@ -273,17 +293,17 @@ begin
   )
   select array_agg(f.contract_id) filter (where f.waits_for = 0) into v_freed from freed f;
 
-  -- All in one statement, after their own dependents are settled: the triggers of each find nothing to
-  -- settle. One after the other would take quadratic time, and exceed the limit on nested triggers.
+  -- All in one statement, after their own dependents are settled. One after the other would take
+  -- quadratic time, and exceed the limit on nested triggers.
   update public.agent_task_contracts c
   set status = 'cancelled', completed_at = clock_timestamp(), error_message = v_messages ->> c.id::text
   where c.id = any (v_fallen);
   perform ehg_tasks.move_to_ready(v_freed);
 end
 $$;
-comment on function ehg_tasks.settle_dependents(uuid, text) is
-  'After a contract has become final or was deleted: frees the contracts that wait for it, or cancels them if it did not complete and they depend on its success.';
-revoke all on function ehg_tasks.settle_dependents(uuid, text)
+comment on function ehg_tasks.settle_dependents(uuid[], text) is
+  'For contracts that become final or are deleted: frees the contracts that wait for them, or cancels those that depend on their success if they did not complete.';
+revoke all on function ehg_tasks.settle_dependents(uuid[], text)
   from public, anon, authenticated, service_role;
 
 ---------------------------------------------------------------------------------------------------
@@ -368,7 +388,7 @@ begin
     end if;
   elsif new.status = any (ehg_tasks.final_statuses()) and old.status <> all (ehg_tasks.final_statuses())
     and exists (select from ehg_tasks.dependencies d where d.depends_on = new.id and not d.settled) then
-    perform ehg_tasks.settle_dependents(new.id, new.status);
+    perform ehg_tasks.settle_dependents(array[new.id], new.status);
   end if;
   return null;
 end
@@ -460,7 +480,7 @@ begin
   delete from ehg_tasks.dependencies d where d.contract_id = any (v_ids);
   if exists (select from ehg_tasks.dependencies d where d.depends_on = any (v_ids)) then
     perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(v_ids));
-    perform ehg_tasks.settle_dependents(r.id, 'deleted') from removed r;
+    perform ehg_tasks.settle_dependents(v_ids, 'deleted');
     delete from ehg_tasks.dependencies d where d.depends_on = any (v_ids);
   end if;
   return null;
@@ -526,6 +546,8 @@ begin
   delete from ehg_tasks.held h
   where not exists (
     select from public.agent_task_contracts c where c.id = h.contract_id and c.status = 'pending');
+  delete from ehg_tasks.attempts a
+  where not exists (select from public.agent_task_contracts c where c.id = a.contract_id);
   update ehg_tasks.attempts a
   set ended_at = clock_timestamp(), outcome = 'interrupted'
   where a.ended_at is null and not exists (
@@ -562,13 +584,17 @@ begin
     and not exists (select from ehg_tasks.ready r where r.contract_id = c.id)
     and not exists (select from ehg_tasks.held h where h.contract_id = c.id);
 
-  perform ehg_tasks.settle_dependents(f.id, f.status)
+  perform ehg_tasks.settle_dependents(array_agg(f.id), f.status)
   from (
     select distinct d.depends_on as id, coalesce(c.status, 'deleted') as status
     from ehg_tasks.dependencies d
     left join public.agent_task_contracts c on c.id = d.depends_on
     where not d.settled and (c.id is null or c.status = any (ehg_tasks.final_statuses()))
-  ) as f;
+  ) as f
+  group by f.status;
+  -- As the trigger does for one that is deleted.
+  delete from ehg_tasks.dependencies d
+  where not exists (select from public.agent_task_contracts c where c.id = d.depends_on);
 
   delete from ehg_tasks.lease_marks;
   delete from ehg_tasks.low_water_marks;

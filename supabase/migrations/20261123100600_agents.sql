@@ -240,9 +240,22 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_name constant text := ehg_tasks.agent_name('p_name', p_name);
+  v_resumed_at timestamptz;
 begin
-  delete from ehg_tasks.agents a where a.name = v_name;
+  delete from ehg_tasks.agents a
+  where a.name = v_name
+  returning case when a.paused_at is null then a.resumed_at else clock_timestamp() end into v_resumed_at;
   perform ehg_tasks.check_registered(found, v_name);
+  -- Clean-up no longer knows of the pause. What is locked is being claimed or ended.
+  update ehg_tasks.ready r
+  set claimable_since = v_resumed_at
+  from (
+    select q.contract_id
+    from ehg_tasks.ready q
+    where q.target_agent = v_name and q.claimable_since < v_resumed_at
+    for update skip locked
+  ) as q
+  where r.contract_id = q.contract_id;
   return next (v_name, 'agent removed', false)::public.task_agent_change;
 end
 $$;

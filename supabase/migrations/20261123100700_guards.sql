@@ -72,18 +72,42 @@ begin
       message = 'the name of an agent must not begin or end with white space, nor hold decomposed characters',
       hint = 'Trim the names, or call create_task_contract, which does.';
   end if;
-  perform ehg_tasks.check_agent_token(new.parent_agent);
   return new;
 end
 $$;
 comment on function ehg_tasks.guard_anon_names() is
-  'Trigger function: applies the functions'' rules for names to direct writes by agents, and refuses one in the name of a registered agent without its token.';
+  'Trigger function: applies the functions'' rules for names to direct writes by agents.';
 revoke all on function ehg_tasks.guard_anon_names() from public, anon, authenticated, service_role;
 
 create or replace trigger trg_task_contracts_anon_names
   before insert or update of parent_agent, target_agent on public.agent_task_contracts
   for each row when (current_user = 'anon')
   execute function ehg_tasks.guard_anon_names();
+
+-- An agent cannot create a contract in the name of a registered agent without its token, nor touch one
+-- that a registered agent created or works on.
+create or replace function ehg_tasks.guard_anon_tokens()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform ehg_tasks.check_agent_token(new.parent_agent);
+  if tg_op = 'UPDATE' then
+    perform ehg_tasks.check_agent_token(ehg_tasks.queue_name(old.parent_agent));
+    perform ehg_tasks.check_agent_token(ehg_tasks.queue_name(old.target_agent));
+  end if;
+  return new;
+end
+$$;
+comment on function ehg_tasks.guard_anon_tokens() is
+  'Trigger function: refuses a direct write by an agent to a contract of a registered agent without its token.';
+revoke all on function ehg_tasks.guard_anon_tokens() from public, anon, authenticated, service_role;
+
+create or replace trigger trg_task_contracts_anon_tokens
+  before insert or update on public.agent_task_contracts
+  for each row when (current_user = 'anon')
+  execute function ehg_tasks.guard_anon_tokens();
 
 -- Under the specified policy, an update by anon without a filter changes every row, and anon cannot
 -- filter. So the statement is refused before it writes the first one.

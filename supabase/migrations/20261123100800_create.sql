@@ -119,6 +119,9 @@ begin
     raise exception using errcode = 'TC005', message = 'depends_on must be an array of contract ids';
   end if;
   if jsonb_typeof(p_item -> 'depends_on') = 'array' then
+    if p_item -> 'depends_on' @> '[null]' then
+      raise exception using errcode = 'TC005', message = 'depends_on must not hold null';
+    end if;
     perform ehg_tasks.check_count('depends_on', jsonb_array_length(p_item -> 'depends_on'), 100);
     perform d.id::uuid from jsonb_array_elements_text(p_item -> 'depends_on') as d (id);
   end if;
@@ -219,29 +222,42 @@ revoke all on function ehg_tasks.all_plainly_valid(jsonb) from public, anon, aut
 -- Waiting
 ---------------------------------------------------------------------------------------------------
 
-create or replace function ehg_tasks.missing_references(p_item jsonb, p_known uuid[])
+create or replace function ehg_tasks.missing_references(p_contracts jsonb, p_known uuid[], p_created uuid[])
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $$
-  select coalesce(
-    (
-      select format('input_artifacts: there is no artifact %s', left(string_agg(i.id, ', '), 200))
-      from jsonb_array_elements_text(coalesce(nullif(p_item -> 'input_artifacts', 'null'), '[]')) as i (id)
-      where i.id is not null and not exists (select from public.agent_artifacts a where a.id = i.id::uuid)
-      having count(*) > 0
-    ),
-    (
-      select format('depends_on: there is no earlier task contract %s', left(string_agg(d.id, ', '), 200))
-      from jsonb_array_elements_text(coalesce(nullif(p_item -> 'depends_on', 'null'), '[]')) as d (id)
-      where (d.id::uuid = any (p_known)) is not true
-      having count(*) > 0
-    ))
+  with items as (
+    select i.n, i.value as item, cardinality(p_created) as count
+    from jsonb_array_elements(p_contracts) with ordinality as i (value, n)
+    where p_created[i.n] is not null
+  ),
+  known (id, n) as (
+    select k.id, 0 from unnest(p_known) as k (id)
+    union all
+    select c.id, c.n from unnest(p_created) with ordinality as c (id, n)
+  ),
+  missing (n, count, message) as (
+    select i.n, i.count, format('input_artifacts: there is no artifact %s', left(string_agg(r.id, ', '), 200))
+    from items i,
+         jsonb_array_elements_text(coalesce(nullif(i.item -> 'input_artifacts', 'null'), '[]')) as r (id)
+    where r.id is not null and not exists (select from public.agent_artifacts a where a.id = r.id::uuid)
+    group by i.n, i.count
+    union all
+    select i.n, i.count, format('depends_on: there is no earlier task contract %s', left(string_agg(r.id, ', '), 200))
+    from items i
+    cross join jsonb_array_elements_text(coalesce(nullif(i.item -> 'depends_on', 'null'), '[]')) as r (id)
+    left join known k on k.id = r.id::uuid and k.n < i.n
+    where k.id is null
+    group by i.n, i.count
+  )
+  select ehg_tasks.in_array(m.n::integer, m.count) || m.message from missing m order by m.n, m.message desc limit 1
 $$;
-comment on function ehg_tasks.missing_references(jsonb, uuid[]) is
-  'What a new contract refers to and does not exist; null if nothing is missing. p_known: the contracts that it may depend on.';
-revoke all on function ehg_tasks.missing_references(jsonb, uuid[]) from public, anon, authenticated, service_role;
+comment on function ehg_tasks.missing_references(jsonb, uuid[], uuid[]) is
+  'What the first of new contracts refers to and does not exist; null if nothing is missing. p_known: existing contracts that they may depend on. p_created: their ids, null for one that existed before.';
+revoke all on function ehg_tasks.missing_references(jsonb, uuid[], uuid[])
+  from public, anon, authenticated, service_role;
 
 -- The contracts are new: no other transaction sees them yet. What they depend on is locked.
 create or replace function ehg_tasks.let_wait(p_created jsonb)
@@ -383,8 +399,6 @@ declare
   v_known uuid[];
   v_ids uuid[];
   v_created boolean[];
-  v_number integer := 0;
-  v_item jsonb;
   v_problem text;
 begin
   if exists (select from ehg_tasks.agents a where a.token_hash is not null) then
@@ -439,20 +453,17 @@ begin
       from jsonb_array_elements(p_contracts) with ordinality as i (value, n)
       where v_created[i.n]));
   end if;
-  if not true = all (v_created) or v_waiting or jsonb_path_exists(p_contracts, '$[*].input_artifacts[*]') then
-    for v_item in select i.value from jsonb_array_elements(p_contracts) as i loop
-      v_number := v_number + 1;
-      if v_created[v_number] then
-        v_problem := ehg_tasks.missing_references(v_item, v_known);
-        if v_problem is not null then
-          raise exception using
-            errcode = 'TC005', message = ehg_tasks.in_array(v_number, v_count) || v_problem;
-        end if;
-        v_known := v_known || v_ids[v_number];
-      else
-        perform ehg_tasks.check_repeat(v_ids[v_number], v_item, ehg_tasks.in_array(v_number, v_count));
-      end if;
-    end loop;
+  if v_waiting or jsonb_path_exists(p_contracts, '$[*].input_artifacts[*]') then
+    v_problem := ehg_tasks.missing_references(p_contracts, v_known, array(
+      select case when v_created[i.n] then i.id end from unnest(v_ids) with ordinality as i (id, n) order by i.n));
+    if v_problem is not null then
+      raise exception using errcode = 'TC005', message = v_problem;
+    end if;
+  end if;
+  if not true = all (v_created) then
+    perform ehg_tasks.check_repeat(v_ids[i.n], i.value, ehg_tasks.in_array(i.n::integer, v_count))
+    from jsonb_array_elements(p_contracts) with ordinality as i (value, n)
+    where not v_created[i.n];
   end if;
 
   return query

@@ -75,6 +75,11 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
+  perform ehg_tasks.settle_dependents(array(
+    select c.id
+    from public.agent_task_contracts c
+    where c.id = any (p_contract_ids) and c.status is not distinct from 'in_progress'
+      and not ehg_tasks.retries_left(c.retry_count, c.max_retries)), 'failed');
   with ended as (
     update public.agent_task_contracts c
     set status = case when r.retries_left then 'pending' else 'failed' end,
@@ -156,7 +161,7 @@ begin
     set ended_at = v_now,
         outcome = case when l.is_over then 'timed_out' else 'expired' end,
         error_message = case when l.is_over
-          then format('the attempt reached its time limit of %s minutes', l.minutes)
+          then format('the attempt reached its time limit of %s min', l.minutes)
           else 'the lease expired before a result was recorded' end
     from (
       select c.id, extract(epoch from ehg_tasks.time_limit(c.timeout_minutes))::bigint / 60 as minutes,
@@ -375,8 +380,9 @@ begin
   from begun c
   order by c.priority desc, c.created_at, c.id;
 
-  -- About once in 128 contracts.
-  if random() * 128 < p_limit then
+  -- About once in 512 contracts. Replaced marks stay as dead rows too while an old snapshot is open, so more
+  -- often would cost more than it saves.
+  if random() * 512 < p_limit then
     perform ehg_tasks.raise_low_water_marks(v_name);
   end if;
 end
@@ -502,7 +508,7 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform ehg_tasks.check_size('p_progress', pg_column_size(p_progress), 16384);
+  perform ehg_tasks.check_size('p_progress, as jsonb,', pg_column_size(p_progress), 16384);
   perform ehg_tasks.check_json('p_progress', p_progress);
   perform ehg_tasks.check_size('p_progress', octet_length(p_progress::text), 4096);
   if jsonb_typeof(p_progress) <> 'object' then
@@ -513,6 +519,22 @@ $$;
 comment on function ehg_tasks.check_progress(jsonb) is
   'Raises TC006 or TC005 if a progress report is larger than 4 KiB or is not an object.';
 revoke all on function ehg_tasks.check_progress(jsonb) from public, anon, authenticated, service_role;
+
+create or replace function ehg_tasks.progress_problem(p_progress jsonb)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform ehg_tasks.check_progress(p_progress);
+  return null;
+exception when sqlstate 'TC005' or sqlstate 'TC006' then
+  return sqlerrm;
+end
+$$;
+comment on function ehg_tasks.progress_problem(jsonb) is
+  'Why a progress report is refused; null if it is not.';
+revoke all on function ehg_tasks.progress_problem(jsonb) from public, anon, authenticated, service_role;
 
 create or replace function ehg_tasks.renew_task_contract(p_contract_id uuid, p_claim_token uuid, p_progress jsonb)
 returns setof public.task_contract_lease
@@ -529,7 +551,7 @@ begin
   if v_attempt.claimed_at + ehg_tasks.time_limit(v_contract.timeout_minutes) <= v_now then
     raise exception using
       errcode = 'TC002',
-      message = format('the attempt on task contract %s has reached its time limit of %s minutes',
+      message = format('the attempt on task contract %s has reached its time limit of %s min',
                        v_contract.id, extract(epoch from ehg_tasks.time_limit(v_contract.timeout_minutes))::bigint / 60),
       hint = 'Stop working on it, or complete it now if the result is there.';
   end if;
@@ -569,22 +591,26 @@ set enable_mergejoin = off
 as $$
 declare
   v_ids uuid[];
+  v_problems text[];
   v_now timestamptz;
   v_renewed uuid[];
 begin
   perform ehg_tasks.check_batch('p_claims', p_claims, array['contract_id', 'claim_token', 'progress']);
-  perform ehg_tasks.check_progress(i.value -> 'progress')
-  from jsonb_array_elements(p_claims) as i
-  where jsonb_typeof(i.value -> 'progress') <> 'null';
-
   v_ids := array(select (i.value ->> 'contract_id')::uuid from jsonb_array_elements(p_claims) as i);
+  v_problems := array(
+    select case when jsonb_typeof(i.value -> 'progress') <> 'null' then ehg_tasks.progress_problem(i.value -> 'progress') end
+    from jsonb_array_elements(p_claims) with ordinality as i (value, n)
+    order by i.n);
+
   perform ehg_tasks.lock_contracts(v_ids);
   v_now := clock_timestamp();
   with renewed as (
     update ehg_tasks.attempts a
     set expires_at = ehg_tasks.lease_end(v_now, a.claimed_at, a.lease_seconds, c.timeout_minutes),
-        progress = coalesce(nullif(i.progress, 'null'), a.progress)
-    from jsonb_to_recordset(p_claims) as i (contract_id uuid, claim_token uuid, progress jsonb)
+        progress = case when v_problems[i.n] is null then coalesce(nullif(i.progress, 'null'), a.progress)
+                   else a.progress end
+    from rows from (jsonb_to_recordset(p_claims) as (contract_id uuid, claim_token uuid, progress jsonb)) with ordinality
+         as i (contract_id, claim_token, progress, n)
     cross join lateral (
       select k.timeout_minutes from public.agent_task_contracts k where k.id = i.contract_id offset 0
     ) as c
@@ -606,7 +632,8 @@ begin
            else 'lost'
          end,
          case when o.is_holder and i.contract_id = any (v_renewed) then a.expires_at end,
-         case when o.is_holder and i.contract_id = any (v_renewed) then a.attempt end
+         case when o.is_holder and i.contract_id = any (v_renewed) then a.attempt end,
+         case when o.is_holder and i.contract_id = any (v_renewed) then v_problems[i.n] end
   from rows from (jsonb_to_recordset(p_claims) as (contract_id uuid, claim_token uuid)) with ordinality
        as i (contract_id, claim_token, n)
   left join lateral (
@@ -628,6 +655,6 @@ language sql security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select * from ehg_tasks.renew_task_contracts(p_claims) $$;
 comment on function public.renew_task_contracts(jsonb) is
-  'renew_task_contract for up to 100 claims, each an object with contract_id, claim_token and optionally progress. Every claim gets a row that says what became of it: renewed, lost, timed_out, unknown, or the final status of its contract.';
+  'renew_task_contract for up to 100 claims, each an object with contract_id, claim_token and optionally progress. Every claim gets a row that says what became of it: renewed, lost, timed_out, unknown, or the final status of its contract. A progress report that is refused does not keep its lease from being renewed; the message says why it is not stored.';
 revoke all on function public.renew_task_contracts(jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.renew_task_contracts(jsonb) to anon, service_role;

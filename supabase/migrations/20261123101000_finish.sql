@@ -287,13 +287,18 @@ begin
     ) as c
     where i.output is not null
   ),
+  settled as (
+    -- All at once: the triggers would settle them one by one.
+    select ehg_tasks.settle_dependents(array_agg(i.contract_id), 'completed') from items i
+  ),
   finished as (
     update public.agent_task_contracts c
     set status = 'completed', completed_at = clock_timestamp(), output_artifact_id = i.artifact_id,
         result_summary = i.result_summary, execution_tokens = i.execution_tokens, error_message = null,
         completion_idempotency_key = i.key, completed_by_agent_id = coalesce(i.agent_id, i.holder_id)
     from items i
-    where c.id = i.contract_id and c.id = any (v_ids) and (select count(*) from stored) >= 0
+    where c.id = i.contract_id and c.id = any (v_ids)
+      and (select count(*) from stored) >= 0 and (select count(*) from settled) >= 0
     returning c.id
   )
   select array_agg(f.id) into v_done from finished f;

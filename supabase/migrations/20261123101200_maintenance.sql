@@ -51,28 +51,37 @@ begin
   -- A claim makes its agent's due contracts ready. Here it is done for agents that have stopped claiming.
   perform ehg_tasks.move_to_ready(array(
     select c.id
-    from ehg_tasks.held h
-    join public.agent_task_contracts c on c.id = h.contract_id
-    where h.waits_for = 0 and h.not_before <= v_now
-    limit p_limit
-    for update of c skip locked));
+    from (select d.contract_id from ehg_tasks.held d where d.waits_for = 0 and d.not_before <= v_now offset 0) as h
+    cross join lateral (
+      select k.id from public.agent_task_contracts k where k.id = h.contract_id for update skip locked
+    ) as c
+    limit p_limit));
 
   v_ids := array(
     select c.id
-    from ehg_tasks.ready r
-    join public.agent_task_contracts c on c.id = r.contract_id
-    where r.claimable_since < v_now - make_interval(mins => p_max_wait_minutes)
-      and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id)
-      -- Nobody could claim the contracts of an agent while it was paused.
-      and not exists (
-        select from ehg_tasks.agents g
-        where g.name = r.target_agent
-          and (g.paused_at is not null or g.resumed_at >= v_now - make_interval(mins => p_max_wait_minutes)))
-      -- A claim may have taken it a moment ago.
-      and c.status = 'pending'
-    limit p_limit
-    for update of c skip locked);
+    from (
+      select q.contract_id
+      from ehg_tasks.ready q
+      where q.claimable_since < v_now - make_interval(mins => p_max_wait_minutes)
+        -- Nobody could claim the contracts of an agent while it was paused.
+        and not exists (
+          select from ehg_tasks.agents g
+          where g.name = q.target_agent
+            and (g.paused_at is not null or g.resumed_at >= v_now - make_interval(mins => p_max_wait_minutes)))
+      offset 0
+    ) as r
+    cross join lateral (
+      select k.id
+      from public.agent_task_contracts k
+      where k.id = r.contract_id
+        -- A claim may have taken it a moment ago.
+        and k.status is not distinct from 'pending'
+        and not exists (select from ehg_tasks.attempts a where a.contract_id = k.id)
+      for update skip locked
+    ) as c
+    limit p_limit);
   v_ids := ehg_tasks.lock_dependents(v_ids);
+  perform ehg_tasks.settle_dependents(v_ids, 'cancelled');
   update public.agent_task_contracts c
   set status = 'cancelled', completed_at = v_now,
       error_message = format('not claimed within %s minutes', p_max_wait_minutes)
@@ -113,8 +122,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_before timestamptz;
-  v_ids uuid[];
+  v_ids text[];
   v_artifacts uuid[];
+  v_used uuid[];
   v_deleted integer;
   v_deleted_artifacts integer := 0;
 begin
@@ -136,21 +146,25 @@ begin
   ),
   deleted as (
     delete from public.agent_task_contracts c using old where c.id = old.id
-    returning c.id, c.output_artifact_id
+    returning c.id
   )
-  select array_agg(d.id), array_agg(d.output_artifact_id) filter (where d.output_artifact_id is not null)
-  into v_ids, v_artifacts
-  from deleted d;
+  select array_agg(d.id::text) into v_ids from deleted d;
   v_deleted := coalesce(cardinality(v_ids), 0);
 
   if p_delete_artifacts then
-    -- Only what complete_task_contract stored for these contracts, and nothing that others read.
+    -- Only what complete_task_contract stored for these contracts (also before a requeue), and nothing
+    -- that others read. Each table is read once.
+    v_artifacts := array(
+      select a.id
+      from public.agent_artifacts a
+      where a.type = 'contract_output' and a.source_tool = 'contract-system'
+        and a.metadata ->> 'contract_id' = any (v_ids));
+    v_used := array(
+      select unnest(c.output_artifact_id || c.input_artifacts)
+      from public.agent_task_contracts c
+      where c.output_artifact_id = any (v_artifacts) or c.input_artifacts && v_artifacts);
     delete from public.agent_artifacts a
-    where a.id = any (v_artifacts) and a.type = 'contract_output' and a.source_tool = 'contract-system'
-      and a.metadata ->> 'contract_id' = any (v_ids::text[])
-      and not exists (
-        select from public.agent_task_contracts c
-        where c.output_artifact_id = a.id or a.id = any (c.input_artifacts));
+    where a.id = any (v_artifacts) and (a.id = any (v_used)) is not true;
     get diagnostics v_deleted_artifacts = row_count;
   end if;
   return next (v_deleted, v_deleted_artifacts)::public.task_contract_prune_report;

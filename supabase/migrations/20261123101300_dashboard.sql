@@ -78,9 +78,9 @@ comment on column public.task_contract_stats.max_tokens is
 comment on column public.task_contract_stats.over_budget is
   'How many of them used more tokens than their budget.';
 comment on column public.task_contract_stats.held is
-  'How many of the pending contracts must wait. Pending contracts only.';
+  'How many of the pending contracts must wait. Pending contracts only. Not counted under a name with white space around it, which a direct write may hold.';
 comment on column public.task_contract_stats.running is
-  'How many of the contracts in progress are under a lease. Contracts in progress only.';
+  'How many of the contracts in progress are under a lease. Contracts in progress only. Not counted under a name with white space around it, which a direct write may hold.';
 revoke all on table public.task_contract_stats from public, anon, authenticated, service_role;
 grant select on table public.task_contract_stats to authenticated, service_role;
 

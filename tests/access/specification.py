@@ -102,6 +102,11 @@ ADDED_TRIGGERS = {
         "ON public.agent_task_contracts FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) "
         "EXECUTE FUNCTION ehg_tasks.guard_anon_names()"
     ),
+    "trg_task_contracts_anon_tokens": (
+        "CREATE TRIGGER trg_task_contracts_anon_tokens BEFORE INSERT OR UPDATE ON "
+        "public.agent_task_contracts FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) "
+        "EXECUTE FUNCTION ehg_tasks.guard_anon_tokens()"
+    ),
     "trg_task_contracts_anon_sizes": (
         "CREATE TRIGGER trg_task_contracts_anon_sizes BEFORE INSERT OR UPDATE ON "
         "public.agent_task_contracts FOR EACH ROW WHEN ((CURRENT_USER = 'anon'::name)) "

@@ -220,10 +220,27 @@ class TestRegisteredParent:
         anon.run(update)
         assert contract(database, contract_id)["parent_agent"] == "R"
 
-    def test_an_update_of_another_column_needs_none(self, anon: Caller, service: Caller) -> None:
-        create(anon)
-        register(service, "P")
-        anon.run("update public.agent_task_contracts set priority = 1")
+    @pytest.mark.parametrize("agent", ["P", "T"])
+    def test_an_update_of_its_contract_or_its_work_needs_the_token(
+        self, anon: Caller, service: Caller, database: Database, agent: str
+    ) -> None:
+        """Otherwise a table of one contract would let anyone take the work of a registered agent."""
+        contract_id = create(anon)
+        token = register(service, agent)
+        before = contract(database, contract_id)
+        for change in ("priority = 1", "target_agent = 'X'", "parent_agent = 'X'", "status = 'cancelled'"):
+            with refused("42501", f'agent "{agent}" is registered'):
+                anon.run(f"update public.agent_task_contracts set {change}")
+        assert contract(database, contract_id) == before
+        send_token(anon, token)
+        anon.run("update public.agent_task_contracts set target_agent = 'X'")
+        assert contract(database, contract_id)["target_agent"] == "X"
+
+    def test_white_space_around_a_name_hides_no_registered_agent(self, anon: Caller, service: Caller) -> None:
+        register(service, "T")
+        service.run(INSERT.format("priority", 1).replace("'T'", "'T '"))
+        with refused("42501", 'agent "T" is registered'):
+            anon.run("update public.agent_task_contracts set priority = 1")
 
     def test_a_registered_target_agent_needs_none(self, anon: Caller, service: Caller) -> None:
         register(service, "T")

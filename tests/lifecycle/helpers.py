@@ -114,3 +114,12 @@ def end_wait(database: Database, contract_id: UUID) -> None:
     database.execute(
         "update ehg_tasks.held set not_before = clock_timestamp() where contract_id = %s", [contract_id]
     )
+
+
+def waited(database: Database, contract_id: Any, hours: int) -> None:
+    """Move the time since when a contract can be claimed into the past."""
+    database.execute(
+        "update ehg_tasks.ready set claimable_since = clock_timestamp() - make_interval(hours => %s)"
+        " where contract_id = %s",
+        [hours, contract_id],
+    )

@@ -154,6 +154,29 @@ class TestRenew:
         assert [a["state"] for a in answers] == ["unknown", "unknown", "lost", "lost"]
         assert leases(database) == before
 
+    def test_a_refused_report_keeps_no_lease_from_being_renewed(
+        self, anon: Caller, database: Database
+    ) -> None:
+        rows = claim_several(anon, 4)
+        renew(anon, *(item(row, progress={"percent": 1}) for row in rows))
+        reports = [{"text": "x" * 5000}, [1], {"percent": 2}, None]
+        answers = renew(
+            anon, *(item(row, progress=report) for row, report in zip(rows, reports, strict=True))
+        )
+        assert [(a["state"], a["message"]) for a in answers] == [
+            ("renewed", "p_progress is too large: 5012 bytes, the limit is 4096"),
+            ("renewed", "p_progress must be a JSON object"),
+            ("renewed", None),
+            ("renewed", None),
+        ]
+        outcomes = anon("task_contract_outcomes", contract_ids=[row["contract_id"] for row in rows])
+        assert [row["progress"]["percent"] for row in outcomes] == [1, 1, 2, 1]
+
+    def test_a_refused_report_of_a_lost_claim_is_not_told(self, anon: Caller) -> None:
+        row = claimed(anon)
+        [answer] = renew(anon, item(row, claim_token=str(uuid4()), progress=[1]))
+        assert (answer["state"], answer["message"]) == ("lost", None)
+
     def test_a_hundred_claims_are_renewed(self, anon: Caller, database: Database) -> None:
         rows = claim_several(anon, 100)
         database.execute("update ehg_tasks.attempts set expires_at = expires_at - interval '30 seconds'")

@@ -231,6 +231,21 @@ class TestFailure:
             )
             assert ready(anon) == [ids[2]]
 
+    def test_the_reason_is_the_first_of_several(self, anon: Caller, database: Database) -> None:
+        """Also of contracts that fall together: the one that failed, or one that was cancelled."""
+        ids = [create(anon) for _ in range(2)]
+        middle = [create(anon, depends_on=[ids[0]]) for _ in range(3)]
+        last = create(anon, depends_on=[ids[1], *middle])
+        anon("cancel_task_contract", contract_id=ids[0])
+        reasons = [
+            row["error_message"] for row in anon("task_contract_outcomes", contract_ids=[*middle, last])
+        ]
+        assert reasons == [
+            f"task contract {contract_id}, which this one depends on, was cancelled"
+            for contract_id in (ids[0], ids[0], ids[0], min(middle))
+        ]
+        check_invariants(database)
+
     def test_a_chain_of_300_falls(self, anon: Caller, database: Database) -> None:
         ids = create_chain(anon, 300)
         anon("cancel_task_contract", contract_id=ids[0])
@@ -301,7 +316,7 @@ class TestRefusals:
         ("fields", "code", "message"),
         [
             ({"depends_on": [UUID(int=1)]}, "TC005", f"there is no earlier task contract {UUID(int=1)}"),
-            ({"depends_on": [None]}, "TC005", "there is no earlier task contract"),
+            ({"depends_on": [None]}, "TC005", "depends_on must not hold null"),
             ({"depends_on": [UUID(int=n) for n in range(101)]}, "TC006", "depends_on has 101 entries"),
             ({"depends_on": [], "on_dependency_failure": "ignore"}, "TC005", "must be 'cancel' or 'run'"),
         ],
@@ -328,6 +343,13 @@ class TestRefusals:
         with refused("TC005", f"there is no earlier task contract {ids[0]}"):
             anon("create_task_contract", **FIELDS, contract_id=ids[0], depends_on=[UUID(ids[0])])
         check_invariants(database)
+
+    def test_the_first_contract_at_fault_is_named(self, anon: Caller, contracts: Contracts) -> None:
+        unknown = [str(UUID(int=n)) for n in (1, 2)]
+        items = [FIELDS, *(FIELDS | {"depends_on": [contract_id]} for contract_id in unknown)]
+        with refused("TC005", f"contract 2 of 3: depends_on: there is no earlier task contract {unknown[0]}"):
+            anon("create_task_contracts", contracts=jsonb(items))
+        assert contracts() == []
 
     @pytest.mark.parametrize("depends_on", ["x", 1, {}, True], ids=repr)
     def test_dependencies_must_be_an_array(self, anon: Caller, contracts: Contracts, depends_on: Any) -> None:

@@ -68,7 +68,7 @@ def test_it_tells_how_each_attempt_ended(anon: Caller, service: Caller, database
     told = [
         (row["attempt"], row["outcome"], row["error_message"], row["execution_tokens"]) for row in history
     ]
-    limit = "the attempt reached its time limit of 30 minutes"
+    limit = "the attempt reached its time limit of 30 min"
     assert told == [
         (1, "failed", "no paper", None),
         (2, "released", None, None),

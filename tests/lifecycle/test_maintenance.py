@@ -22,6 +22,7 @@ from tests.lifecycle.helpers import (
     end_wait,
     held,
     leases,
+    waited,
 )
 from tests.lifecycle.invariants import check_invariants
 from tests.sql import Caller, refused
@@ -33,15 +34,6 @@ def write(database: Database, contract_id: Any, **columns: str) -> None:
     """Set columns of a contract to SQL expressions."""
     values = ", ".join(f"{name} = {value}" for name, value in columns.items())
     database.execute(f"update public.agent_task_contracts set {values} where id = %s".encode(), [contract_id])
-
-
-def waited(database: Database, contract_id: Any, hours: int) -> None:
-    """Move the time since when a contract can be claimed into the past."""
-    database.execute(
-        "update ehg_tasks.ready set claimable_since = clock_timestamp() - make_interval(hours => %s)"
-        " where contract_id = %s",
-        [hours, contract_id],
-    )
 
 
 def age(database: Database, interval: str) -> None:
@@ -253,6 +245,18 @@ class TestPrune:
             {"deleted_count": 4, "deleted_artifact_count": 1}
         ]
         assert {row["id"] for row in artifacts(database)} == {stored, *outputs[:2]}
+
+    def test_the_output_of_a_run_before_a_requeue_is_deleted_too(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        first = claimed(anon)
+        anon("complete_task_contract", **held(first), output={"run": 1})
+        service("requeue_task_contract", contract_id=first["contract_id"])
+        anon("complete_task_contract", **held(claim(anon)), output={"run": 2})
+        assert service("prune_task_contracts", older_than_days=0, delete_artifacts=True) == [
+            {"deleted_count": 1, "deleted_artifact_count": 2}
+        ]
+        assert artifacts(database) == []
 
     def test_an_artifact_that_only_looks_like_an_output_stays(
         self, anon: Caller, service: Caller, database: Database

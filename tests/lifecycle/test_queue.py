@@ -283,3 +283,6 @@ class TestRebuild:
         assert [row["error_message"] for row in anon("task_contract_outcomes", contract_ids=[waiting])] == [
             f"task contract {first}, which this one depends on, was deleted"
         ]
+        for table in ("dependencies", "attempts"):
+            query = f"select count(*) from ehg_tasks.{table} where contract_id = any (%s)"
+            assert database.execute(query.encode(), [[first, moved, waiting]]).fetchone() == (0,)

@@ -18,6 +18,7 @@ from tests.lifecycle.helpers import (
     end_wait,
     held,
     leases,
+    waited,
 )
 from tests.lifecycle.invariants import check_invariants
 from tests.sql import Caller, Row, jsonb, refused
@@ -361,6 +362,24 @@ class TestRemove:
         assert answer == {"name": "T", "message": "agent removed", "was_duplicate": False}
         assert claim(anon)["contract_id"] == contract_id
         create(anon, parent_agent="T")
+
+    @pytest.mark.parametrize("resumed", [False, True])
+    def test_clean_up_goes_on_sparing_what_waited_during_a_pause(
+        self, anon: Caller, service: Caller, database: Database, resumed: bool
+    ) -> None:
+        contract_id, other = create(anon), create(anon, "U")
+        service("pause_task_agent", name="T")
+        if resumed:
+            service("resume_task_agent", name="T")
+        for waiting in (contract_id, other):
+            waited(database, waiting, 25)
+        service("remove_task_agent", name="T")
+        assert service("cleanup_stale_contracts")[0]["cancelled_count"] == 1
+        assert [contract(database, waiting)["status"] for waiting in (contract_id, other)] == [
+            "pending",
+            "cancelled",
+        ]
+        check_invariants(database)
 
     def test_a_name_that_is_registered_anew_gets_another_token(self, anon: Caller, service: Caller) -> None:
         first = register(service)

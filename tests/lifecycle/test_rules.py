@@ -106,7 +106,7 @@ class TestCreate:
             create(anon, depends_on=[uuid4()])
 
     def test_a_missing_id_among_the_dependencies_is_refused(self, anon: Caller) -> None:
-        with refused("TC005", "depends_on: there is no earlier task contract"):
+        with refused("TC005", "depends_on must not hold null"):
             create(anon, depends_on=[create(anon), None])
 
     def test_a_contract_that_is_cancelled_at_once_has_an_end(self, anon: Caller, database: Database) -> None:

@@ -385,7 +385,7 @@ class Lifecycle(Machine):
 
     @rule(agent=agents)
     def raise_the_marks(self, agent: str) -> None:
-        """As one claim in 128 does."""
+        """As one claim in 512 does."""
         self.setup.database.execute("select ehg_tasks.raise_low_water_marks(%s)", [agent])
 
     # --- agents ----------------------------------------------------------------------------------

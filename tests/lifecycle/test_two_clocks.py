@@ -21,7 +21,7 @@ from tests.lifecycle.helpers import (
 )
 from tests.sql import Caller, Row, refused
 
-AT_THE_LIMIT = "the attempt reached its time limit of 7 minutes"
+AT_THE_LIMIT = "the attempt reached its time limit of 7 min"
 
 
 def length(lease: Row) -> timedelta:
@@ -92,7 +92,7 @@ class TestRenew:
         database.execute("update public.agent_task_contracts set timeout_minutes = %s", [timeout])
         reach_time_limit(database, row["contract_id"])
         before = leases(database)
-        with refused("TC002", f"has reached its time limit of {minutes} minutes"):
+        with refused("TC002", f"has reached its time limit of {minutes} min"):
             anon("renew_task_contract", **held(row), progress={"percent": 99})
         assert leases(database) == before
 
