@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TemporaryError,
         TooLarge,
         UnexpectedAnswer,
+        WaitTimedOut,
     )
     from ehg_tasks.models import (
         AgentChange,
@@ -129,6 +130,7 @@ __all__ = [
     "TooLarge",
     "UnexpectedAnswer",
     "WaitReason",
+    "WaitTimedOut",
     "Worker",
     "WorkerCounters",
     "__version__",

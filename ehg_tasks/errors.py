@@ -14,6 +14,7 @@
     ├── AuthenticationFailed   PGRST30…, HTTP 401  the key, token or password is not accepted
     ├── MigrationsMissing      PGRST20…, 42P01, 42703, 42883  the project lacks a function, table or column
     ├── UnexpectedAnswer       the answer is not in this API's format
+    ├── WaitTimedOut           the contracts did not end in time; also a TimeoutError
     └── TemporaryError         try again: `retryable` is true
         ├── ServerBusy         57014, 57P…, 55P03, 40…, 53…, 08…, PGRST00…, HTTP 408, 429, 502-504, 520-530
         └── ConnectionFailed   there was no connection, or it broke before the answer
@@ -148,6 +149,10 @@ class UnexpectedAnswer(TaskContractError):
     """The answer is not in this API's format."""
 
     advice = "Check that SUPABASE_URL is the project's URL and that its migrations match this version."
+
+
+class WaitTimedOut(TaskContractError, TimeoutError):
+    """The contracts did not end in time. They go on; wait again, or cancel them."""
 
 
 class TemporaryError(TaskContractError):

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from supabase import AsyncClientOptions
 
 from ehg_tasks import answers, limits
-from ehg_tasks._async.base import AsyncBase
+from ehg_tasks._async.outcomes import AsyncOutcomeMethods
 from ehg_tasks.answers import Model
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.models import (
@@ -22,14 +22,13 @@ from ehg_tasks.models import (
     FailedAttempt,
     InputArtifact,
     Lease,
-    Outcome,
     Renewal,
     StatusChange,
 )
 from ehg_tasks.new_contract import NewContract, NewContractFields
 from ehg_tasks.new_result import NewResult
 from ehg_tasks.settings import AGENT_TOKEN_HEADER, Settings, checked_agent_token
-from ehg_tasks.values import item_fields, uuid_text
+from ehg_tasks.values import item_fields
 
 Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what `complete` accepts
 
@@ -61,7 +60,7 @@ def _completion(result: NewResult) -> tuple[dict[str, Any], dict[str, Any]]:
     }
 
 
-class AsyncAgentMethods(AsyncBase, Generic[Proof]):
+class AsyncAgentMethods(AsyncOutcomeMethods, Generic[Proof]):
     """What agents and backend jobs have in common."""
 
     @overload
@@ -239,24 +238,6 @@ class AsyncAgentMethods(AsyncBase, Generic[Proof]):
         return await self._rpc(
             "cancel_task_contract", StatusChange, {"contract_id": contract_id}, reason=reason
         )
-
-    async def outcome(self, contract_id: UUID | str) -> Outcome:
-        """Return the status and result of a contract so far. Raises ContractNotFound."""
-        contract_id = uuid_text("contract_id", contract_id)
-        return await self._rpc_contract(
-            "task_contract_outcomes", Outcome, contract_id, {"contract_ids": [contract_id]}
-        )
-
-    async def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
-        """Return outcomes in the order of the ids, without duplicates; unknown ids are left out."""
-        ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
-        found: dict[UUID, Outcome] = {}  # a row that comes again keeps its place
-        while ids:
-            part, ids = ids[: limits.ENTRIES], ids[limits.ENTRIES :]
-            rows = await self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
-            found |= {row.contract_id: row for row in rows}
-            ids = [str(row.contract_id) for row in answers.omitted(rows)] + ids
-        return [row for row in found.values() if not row.omitted]  # it may have been deleted meanwhile
 
     async def inputs(self, claim: ClaimHandle) -> list[InputArtifact]:
         """Return the input artifacts of a claimed contract, in full, in as many calls as needed.

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from supabase import ClientOptions
 
 from ehg_tasks import answers, limits
-from ehg_tasks._sync.base import SyncBase
+from ehg_tasks._sync.outcomes import SyncOutcomeMethods
 from ehg_tasks.answers import Model
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.models import (
@@ -23,14 +23,13 @@ from ehg_tasks.models import (
     FailedAttempt,
     InputArtifact,
     Lease,
-    Outcome,
     Renewal,
     StatusChange,
 )
 from ehg_tasks.new_contract import NewContract, NewContractFields
 from ehg_tasks.new_result import NewResult
 from ehg_tasks.settings import AGENT_TOKEN_HEADER, Settings, checked_agent_token
-from ehg_tasks.values import item_fields, uuid_text
+from ehg_tasks.values import item_fields
 
 Proof = TypeVar("Proof", bound=ClaimHandle | UUID | str)  # what `complete` accepts
 
@@ -62,7 +61,7 @@ def _completion(result: NewResult) -> tuple[dict[str, Any], dict[str, Any]]:
     }
 
 
-class SyncAgentMethods(SyncBase, Generic[Proof]):
+class SyncAgentMethods(SyncOutcomeMethods, Generic[Proof]):
     """What agents and backend jobs have in common."""
 
     @overload
@@ -238,24 +237,6 @@ class SyncAgentMethods(SyncBase, Generic[Proof]):
     def cancel(self, contract_id: UUID | str, reason: str | None = None) -> StatusChange:
         """Cancel a contract that has not ended. Raises ContractNotFound, StatusConflict."""
         return self._rpc("cancel_task_contract", StatusChange, {"contract_id": contract_id}, reason=reason)
-
-    def outcome(self, contract_id: UUID | str) -> Outcome:
-        """Return the status and result of a contract so far. Raises ContractNotFound."""
-        contract_id = uuid_text("contract_id", contract_id)
-        return self._rpc_contract(
-            "task_contract_outcomes", Outcome, contract_id, {"contract_ids": [contract_id]}
-        )
-
-    def outcomes(self, contract_ids: Iterable[UUID | str]) -> list[Outcome]:
-        """Return outcomes in the order of the ids, without duplicates; unknown ids are left out."""
-        ids = list(dict.fromkeys(uuid_text("contract_ids", contract_id) for contract_id in contract_ids))
-        found: dict[UUID, Outcome] = {}  # a row that comes again keeps its place
-        while ids:
-            part, ids = ids[: limits.ENTRIES], ids[limits.ENTRIES :]
-            rows = self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
-            found |= {row.contract_id: row for row in rows}
-            ids = [str(row.contract_id) for row in answers.omitted(rows)] + ids
-        return [row for row in found.values() if not row.omitted]  # it may have been deleted meanwhile
 
     def inputs(self, claim: ClaimHandle) -> list[InputArtifact]:
         """Return the input artifacts of a claimed contract, in full, in as many calls as needed.
