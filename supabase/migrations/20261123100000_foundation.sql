@@ -47,6 +47,8 @@
 -- Every migration can be applied to an empty project, to a database that already holds the table
 -- and its rows, and more than once.
 
+set local lock_timeout = '10s';
+
 create schema if not exists ehg_tasks;
 
 comment on schema ehg_tasks is

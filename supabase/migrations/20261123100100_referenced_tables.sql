@@ -5,6 +5,8 @@
 -- one is missing, its block below creates the smallest table that works, with policies and grants
 -- for the same roles.
 
+set local lock_timeout = '10s';
+
 do $$
 begin
   if to_regclass('public.strategic_directives_v2') is not null then

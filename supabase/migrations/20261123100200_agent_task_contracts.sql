@@ -14,6 +14,8 @@
 -- The grants match the policies. Row level security does not cover TRUNCATE, REFERENCES and
 -- TRIGGER, so none of the three roles has those privileges.
 
+set local lock_timeout = '10s';
+
 create table if not exists public.agent_task_contracts (
   id uuid not null default gen_random_uuid(),
   session_id uuid,
@@ -51,6 +53,11 @@ create table if not exists public.agent_task_contracts (
   constraint agent_task_contracts_status_check
     check (status in ('pending', 'in_progress', 'completed', 'failed', 'cancelled'))
 );
+
+-- A table of an earlier version had no columns for the idempotent completion.
+alter table public.agent_task_contracts
+  add column if not exists completion_idempotency_key uuid,
+  add column if not exists completed_by_agent_id uuid;
 
 comment on table public.agent_task_contracts is
   'Work that one agent hands to another: pending -> in_progress -> completed | failed | cancelled. Agents use the task contract functions instead of writing to the table.';
@@ -141,29 +148,57 @@ create or replace trigger trg_task_contracts_updated
   before update on public.agent_task_contracts
   for each row execute function public.update_task_contracts_timestamp();
 
+-- The two policies for anon, and their grants. An empty project gets them, as specified. A database
+-- that has row level security on the table and has dropped them keeps it that way (the hardened
+-- profile, see optional/hardened.sql): applying a migration never opens what was closed. The setting
+-- ehg_tasks.profile chooses one or the other on purpose: specified or hardened.
+revoke all on table public.agent_task_contracts from public, anon, authenticated, service_role;
+
+do $$
+declare
+  v_profile constant text := coalesce(nullif(current_setting('ehg_tasks.profile', true), ''), 'as it is');
+  v_is_new constant boolean := not c.relrowsecurity
+    from pg_catalog.pg_class c where c.oid = 'public.agent_task_contracts'::regclass;
+  v_wanted boolean;
+  v_policy record;
+begin
+  if v_profile not in ('specified', 'hardened', 'as it is') then
+    raise exception using
+      message = format('ehg_tasks.profile is "%s"', v_profile), hint = 'Set it to specified or hardened, or not at all.';
+  end if;
+  for v_policy in
+    select p.name, p.command, p.clauses, exists (
+      select from pg_catalog.pg_policy e
+      where e.polrelid = 'public.agent_task_contracts'::regclass and e.polname = p.name) as is_there
+    from (values
+      ('Anon can create task contracts', 'insert', 'with check (true)'),
+      ('Anon can update task contracts', 'update', 'using (true) with check (true)')
+    ) as p (name, command, clauses)
+  loop
+    v_wanted := case v_profile when 'specified' then true when 'hardened' then false else v_is_new or v_policy.is_there end;
+    execute format('drop policy if exists %I on public.agent_task_contracts', v_policy.name);
+    if v_wanted then
+      execute format('create policy %I on public.agent_task_contracts for %s to anon %s',
+                     v_policy.name, v_policy.command, v_policy.clauses);
+      execute format('grant %s on table public.agent_task_contracts to anon', v_policy.command);
+    elsif v_profile = 'as it is' then
+      raise notice 'The policy "%" is not there, and stays away: agents use the functions.', v_policy.name
+        using hint = 'Set ehg_tasks.profile to specified to restore it.';
+    end if;
+  end loop;
+end
+$$;
+
 alter table public.agent_task_contracts enable row level security;
-
-drop policy if exists "Anon can create task contracts" on public.agent_task_contracts;
-create policy "Anon can create task contracts"
-  on public.agent_task_contracts for insert to anon
-  with check (true);
-
-drop policy if exists "Anon can update task contracts" on public.agent_task_contracts;
-create policy "Anon can update task contracts"
-  on public.agent_task_contracts for update to anon
-  using (true) with check (true);
 
 drop policy if exists "Authenticated users can read task contracts" on public.agent_task_contracts;
 create policy "Authenticated users can read task contracts"
   on public.agent_task_contracts for select to authenticated
   using (true);
+grant select on table public.agent_task_contracts to authenticated;
 
 drop policy if exists "Service role full access on task contracts" on public.agent_task_contracts;
 create policy "Service role full access on task contracts"
   on public.agent_task_contracts for all to service_role
   using (true) with check (true);
-
-revoke all on table public.agent_task_contracts from public, anon, authenticated, service_role;
-grant insert, update on table public.agent_task_contracts to anon;
-grant select on table public.agent_task_contracts to authenticated;
 grant select, insert, update, delete on table public.agent_task_contracts to service_role;

@@ -43,6 +43,8 @@
 -- Lease times come from clock_timestamp(), read after locking: now() does not advance within a
 -- transaction.
 
+set local lock_timeout = '10s';
+
 ---------------------------------------------------------------------------------------------------
 -- Tables
 ---------------------------------------------------------------------------------------------------

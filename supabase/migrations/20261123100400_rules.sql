@@ -4,6 +4,8 @@
 -- take, whether a retry is left, how an agent's name is written, how large a value may be, and
 -- whether a token proves a claim. No API role may call them.
 
+set local lock_timeout = '10s';
+
 ---------------------------------------------------------------------------------------------------
 -- Statuses, time limits and retries
 ---------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@
 -- has to be lowered. It overlooks a lease only if the transaction that granted it stayed open for
 -- longer than the lease. Clean-up uses no marks and finds that one too.
 
+set local lock_timeout = '10s';
+
 ---------------------------------------------------------------------------------------------------
 -- Low-water marks
 ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@
 --
 -- These functions are for backend jobs (service role), which need no token themselves.
 
+set local lock_timeout = '10s';
+
 create or replace function ehg_tasks.check_agent_token(p_name text)
 returns void
 language plpgsql

@@ -8,6 +8,8 @@
 -- the current user is their owner, and the service role is trusted. The trigger functions run with
 -- their owner's rights because anon may not call the checks.
 
+set local lock_timeout = '10s';
+
 create or replace function ehg_tasks.guard_anon_sizes()
 returns trigger
 language plpgsql security definer

@@ -14,6 +14,8 @@
 -- are no cycles. If one of them fails or is cancelled, on_dependency_failure decides: the contract is
 -- cancelled too ('cancel', the default), or runs all the same ('run').
 
+set local lock_timeout = '10s';
+
 -- Earlier definition (see the foundation migration).
 drop function if exists public.create_task_contract(
   varchar, varchar, text, uuid, varchar, uuid[], text, jsonb, varchar, integer, integer);

@@ -4,6 +4,8 @@
 -- leases. Each claim first ends its agent's attempts whose lease has expired and makes contracts
 -- ready that are due, so that neither has to wait for the clean-up.
 
+set local lock_timeout = '10s';
+
 -- Earlier definition (see the foundation migration).
 drop function if exists public.claim_task_contract(varchar);
 

@@ -7,6 +7,8 @@
 -- The triggers of the queue end the attempt when a contract becomes final, and settle what waits for
 -- it. A contract that goes back to pending has its attempt ended here, which says how.
 
+set local lock_timeout = '10s';
+
 -- Earlier definitions (see the foundation migration).
 drop function if exists public.complete_task_contract(uuid, uuid, text, integer, boolean, text);
 drop function if exists public.fn_complete_task_contract_idempotent(uuid, uuid, uuid, text, integer, uuid);

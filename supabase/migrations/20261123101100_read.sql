@@ -8,8 +8,20 @@
 -- An answer holds at most 8 MiB of texts. Where more was asked for, every row is there, and those
 -- beyond the limit come without their texts (omitted = true). Ask for them again.
 
--- Earlier definition (see the foundation migration).
-drop function if exists public.read_task_contract(uuid);
+set local lock_timeout = '10s';
+
+-- Earlier definition (see the foundation migration), which has the same parameters.
+do $$
+begin
+  if (
+    select ('search_path=pg_catalog, pg_temp' = any (p.proconfig)) is not true
+    from pg_catalog.pg_proc p
+    where p.oid = to_regprocedure('public.read_task_contract(uuid)')
+  ) then
+    drop function public.read_task_contract(uuid);
+  end if;
+end
+$$;
 
 create or replace function ehg_tasks.task_contract_outcomes(p_contract_ids uuid[])
 returns setof public.task_contract_outcome

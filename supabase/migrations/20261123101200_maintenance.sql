@@ -8,6 +8,8 @@
 -- claiming, for contracts that another client put in progress without a lease, and for work that
 -- was never claimed.
 
+set local lock_timeout = '10s';
+
 -- Earlier definition (see the foundation migration).
 drop function if exists public.cleanup_stale_contracts();
 

@@ -7,6 +7,32 @@
 -- timestamps: a row written directly to the table may hold times whose difference does not fit into
 -- an interval.
 
+set local lock_timeout = '10s';
+
+-- Hosted and self-hosted projects have this publication. Other databases have no Realtime server. Only
+-- the first time: a table that has been taken out stays out.
+do $$
+declare
+  v_owner name;
+begin
+  select pg_get_userbyid(p.pubowner) into v_owner
+  from pg_catalog.pg_publication p
+  where p.pubname = 'supabase_realtime' and not p.puballtables;
+  if not found or to_regclass('public.task_contract_stats') is not null or exists (
+    select from pg_catalog.pg_publication_tables t
+    where t.pubname = 'supabase_realtime' and t.schemaname = 'public' and t.tablename = 'agent_task_contracts'
+  ) then
+    return;
+  end if;
+  if pg_has_role(v_owner, 'usage') then
+    alter publication supabase_realtime add table public.agent_task_contracts;
+  else
+    raise notice 'Realtime does not publish the contracts: the publication supabase_realtime belongs to %.', v_owner
+      using hint = 'As that role: alter publication supabase_realtime add table public.agent_task_contracts;';
+  end if;
+end
+$$;
+
 create or replace function ehg_tasks.queue_figures()
 returns table (target_agent text, held integer, running integer)
 language sql stable security definer
@@ -129,16 +155,3 @@ comment on column public.task_agents.held is
   'How many of its pending contracts must wait.';
 revoke all on table public.task_agents from public, anon, authenticated, service_role;
 grant select on table public.task_agents to authenticated, service_role;
-
--- Hosted and self-hosted projects have this publication. Other databases have no Realtime server.
-do $$
-begin
-  if exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime' and not puballtables)
-    and not exists (
-      select from pg_catalog.pg_publication_tables
-      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'agent_task_contracts')
-  then
-    alter publication supabase_realtime add table public.agent_task_contracts;
-  end if;
-end
-$$;

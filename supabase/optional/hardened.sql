@@ -4,7 +4,7 @@
 -- is `true` (finding 0024 of the database advisors). Nothing in this package needs them: every call
 -- that an agent makes goes through a function. This file removes the two policies and their grants.
 -- Run it once after the migrations, or copy it into one of your own migrations. Applying this
--- package's migrations again restores the specified policies.
+-- package's migrations again keeps it so, unless the setting ehg_tasks.profile is `specified`.
 
 drop policy if exists "Anon can create task contracts" on public.agent_task_contracts;
 drop policy if exists "Anon can update task contracts" on public.agent_task_contracts;

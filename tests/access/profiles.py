@@ -12,8 +12,9 @@ def _with(base: Relations, differing: Relations) -> Relations:
 
 
 HARDEN = next(path for path in migrations.optional() if path.stem == "hardened").read_text()
-# The table's migration restores the specified profile.
-RESTORE = next(path for path in migrations.migrations() if "agent_task_contracts" in path.stem).read_text()
+TABLE = next(path for path in migrations.migrations() if "agent_task_contracts" in path.stem).read_text()
+# Brings the specified profile back.
+RESTORE = f"set ehg_tasks.profile = specified; {TABLE}; reset ehg_tasks.profile"
 # Leaves row level security alone: no grant and no guard hides a broken policy.
 RLS_ALONE = """
     alter table public.agent_task_contracts disable trigger trg_task_contracts_anon_rows;

@@ -236,6 +236,13 @@ class TestRegisteredParent:
         anon.run("update public.agent_task_contracts set target_agent = 'X'")
         assert contract(database, contract_id)["target_agent"] == "X"
 
+    def test_the_functions_ask_only_the_agent_that_acts(self, anon: Caller, service: Caller) -> None:
+        """The guard is for direct writes."""
+        contract_id = create(anon)
+        register(service, "P")
+        [claim] = anon("claim_task_contract", target_agent="T")
+        anon("complete_task_contract", contract_id=contract_id, claim_token=claim["claim_token"])
+
     def test_white_space_around_a_name_hides_no_registered_agent(self, anon: Caller, service: Caller) -> None:
         register(service, "T")
         service.run(INSERT.format("priority", 1).replace("'T'", "'T '"))
