@@ -181,7 +181,7 @@ def functions() -> Iterator[Mutant]:
     yield Mutant(
         "search_path of the engine without pg_temp at its end",
         "reliability/test_poison.py::test_the_engine_does_not_use_a_callers_temporary_objects",
-        "alter function ehg_tasks.create_task_contracts set search_path = ''",
+        "alter function ehg_tasks.create_task_contract set search_path = ''",
     )
 
 
