@@ -81,7 +81,10 @@ def export(
         empty="All files exist already.",
     )
     if new and not as_json:
-        print_notice(f"Copied {len(new)} files; {len(existing)} existed already. Next: supabase db push.")
+        # The CLI applies migrations that are older than the project's last one only if it is told to.
+        last = max(path.name for path in (folder / "migrations").glob("*.sql"))
+        push = "supabase db push" if f"migrations/{last}" in files else "supabase db push --include-all"
+        print_notice(f"Copied {len(new)} files; {len(existing)} existed already. Next: {push}.")
         print_notice(f"The files in {folder}/optional are not migrations. Apply the ones you want by hand.")
 
 

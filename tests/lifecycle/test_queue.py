@@ -276,8 +276,8 @@ class TestRebuild:
         database.execute("select ehg_tasks.rebuild_queue()")
         check_invariants(database)
         database.execute("set session_replication_role = replica")
-        database.execute("delete from public.agent_task_contracts where id = %s", [first])
-        database.execute("delete from public.agent_task_contracts where id = %s", [moved])
+        gone = [first, moved, running]
+        database.execute("delete from public.agent_task_contracts where id = any (%s)", [gone])
         database.execute("reset session_replication_role")
         database.execute("select ehg_tasks.rebuild_queue()")
         assert [row["error_message"] for row in anon("task_contract_outcomes", contract_ids=[waiting])] == [
@@ -285,4 +285,4 @@ class TestRebuild:
         ]
         for table in ("dependencies", "attempts"):
             query = f"select count(*) from ehg_tasks.{table} where contract_id = any (%s)"
-            assert database.execute(query.encode(), [[first, moved, waiting]]).fetchone() == (0,)
+            assert database.execute(query.encode(), [[*gone, waiting]]).fetchone() == (0,)

@@ -51,14 +51,22 @@ def test_the_cli_applies_and_lists_the_migrations_without_a_warning(
         assert owner == ("postgres",)
 
 
+@pytest.mark.parametrize("option", [None, "--include-all"], ids=["an empty project", "newer migrations"])
 def test_exported_migrations_can_be_pushed_and_verified_outside_a_checkout(
-    supabase_cli: SupabaseCLI, tmp_path: Path, no_migrations: Path
+    supabase_cli: SupabaseCLI, tmp_path: Path, no_migrations: Path, option: str | None
 ) -> None:
-    """These are the steps in README."""
+    """These are the steps in README. The project's own last migration may be newer than these."""
     export = [sys.executable, "-m", "ehg_tasks", "migrations", "export", str(tmp_path / "supabase")]
-    subprocess.run(export, check=True, capture_output=True)
     with LocalStack(tmp_path / "stack", migrations=no_migrations) as stack:
-        supabase_cli.run("db", "push", f"--remote={stack.db_url}", workdir=tmp_path)
+        push = ["db", "push", f"--remote={stack.db_url}"]
+        if option:
+            own = tmp_path / "supabase" / "migrations" / "29991231000000_own.sql"
+            own.parent.mkdir(parents=True)
+            own.write_text("create table public.own (id integer primary key);")
+            supabase_cli.run(*push, workdir=tmp_path)
+        exported = subprocess.run(export, check=True, capture_output=True, text=True)
+        assert f"Next: {' '.join(['supabase db push', *filter(None, [option])])}." in exported.stderr
+        supabase_cli.run(*push, *filter(None, [option]), workdir=tmp_path)
     # A new start, because the API reads the schema only once.
     with (
         LocalStack(tmp_path / "stack", migrations=no_migrations) as stack,
