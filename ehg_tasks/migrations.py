@@ -20,5 +20,5 @@ def migrations() -> list[Path]:
 
 
 def optional() -> list[Path]:
-    """Return the optional SQL files: `hardened.sql` and `schedule_cleanup.sql`."""
+    """Return the optional SQL files: `hardened.sql`, `schedule_cleanup.sql` and `uninstall.sql`."""
     return sorted((folder() / "optional").glob("*.sql"))
