@@ -5,6 +5,8 @@
 -- once per project, as the owner of the migrations; running it again replaces the job. pg_cron
 -- keeps one row per run in cron.job_run_details; delete old rows yourself.
 
+set local lock_timeout = '10s';
+
 create extension if not exists pg_cron;
 
 select cron.schedule(
