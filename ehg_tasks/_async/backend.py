@@ -134,14 +134,17 @@ class AsyncBackendTasks(AsyncAgentMethods[ClaimHandle | UUID | str], AsyncReader
         """
         return await self._rpc("remove_task_agent", AgentChange, {"name": name})
 
-    async def cleanup(self, *, max_wait_minutes: int | None = 1440, limit: int = 1000) -> CleanupReport:
+    async def cleanup(
+        self, *, max_wait_minutes: int | None = 1440, limit: int = 1000, dry_run: bool = False
+    ) -> CleanupReport:
         """End attempts whose lease has expired, and cancel contracts never claimed within `max_wait_minutes`.
 
         None for `max_wait_minutes` cancels nothing. Each call ends or cancels at most `limit`
-        contracts of each kind: repeat it until the counts are zero.
+        contracts of each kind: repeat it until the counts are zero. With `dry_run`, it changes nothing and
+        returns what it would have changed.
         """
         required = {"max_wait_minutes": max_wait_minutes, "limit": limit}
-        return await self._rpc("cleanup_stale_contracts", CleanupReport, required)
+        return await self._rpc("cleanup_stale_contracts", CleanupReport, required, dry_run=dry_run or None)
 
     async def prune(
         self, *, older_than_days: int = 30, limit: int = 1000, delete_artifacts: bool = False

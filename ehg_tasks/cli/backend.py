@@ -145,6 +145,9 @@ def _agent_line(change: AgentChange) -> str:
 # --- maintenance -------------------------------------------------------------------------------
 
 
+EVERYTHING = 2**31 - 1  # the largest limit
+
+
 @command()
 def cleanup(
     max_wait_minutes: Annotated[
@@ -154,6 +157,9 @@ def cleanup(
         float | None,
         typer.Option(min=0.1, metavar="SECONDS", help="Repeat at this interval until Ctrl-C or SIGTERM."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; report what would be changed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """End attempts whose lease has expired, and cancel contracts that nobody claimed in time.
@@ -161,9 +167,14 @@ def cleanup(
     With --every and --json, each run prints one line of JSON.
     """
     with nullcontext() if every is None else until_stopped(), _backend() as backend:
+        wait = max_wait_minutes or None
 
         def clean_up() -> None:
-            report = _total(lambda: backend.cleanup(max_wait_minutes=max_wait_minutes or None))
+            report = (
+                backend.cleanup(max_wait_minutes=wait, limit=EVERYTHING, dry_run=True)
+                if dry_run
+                else _total(lambda: backend.cleanup(max_wait_minutes=wait))
+            )
             print_result(report, as_json, _report_line, indent=2 if every is None else None)
 
         if every is None:

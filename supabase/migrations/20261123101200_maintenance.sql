@@ -13,7 +13,8 @@ set local lock_timeout = '10s';
 -- Earlier definition (see the foundation migration).
 drop function if exists public.cleanup_stale_contracts();
 
-create or replace function ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes integer, p_limit integer)
+create or replace function ehg_tasks.cleanup_stale_contracts(
+  p_max_wait_minutes integer, p_limit integer, p_dry_run boolean)
 returns setof public.task_contract_cleanup_report
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -25,70 +26,81 @@ declare
   v_unleased record;
   v_cancelled integer;
 begin
-  if p_limit is null or p_limit < 1 or p_max_wait_minutes < 1 then
+  if p_limit is null or p_limit < 1 or p_max_wait_minutes < 1 or p_dry_run is null then
     raise exception using
-      errcode = 'TC005', message = 'p_limit and p_max_wait_minutes must be at least 1',
+      errcode = 'TC005',
+      message = 'p_limit and p_max_wait_minutes must be at least 1, and p_dry_run true or false',
       hint = 'Pass null for p_max_wait_minutes to cancel nothing.';
   end if;
 
-  select * into v_leased from ehg_tasks.expire_leases(null, p_limit);
+  -- The error at the end of a dry run ends this block, and so undoes what it did.
+  begin
+    select * into v_leased from ehg_tasks.expire_leases(null, p_limit);
 
-  -- In progress without a lease: another client set the status. The time limit counts from started_at,
-  -- or from the last plausible time if that is infinite or in the future.
-  v_ids := array(
-    select c.id
-    from public.agent_task_contracts c
-    where c.status = 'in_progress'
-      and coalesce(ehg_tasks.past_time(array[c.started_at, c.updated_at, c.created_at]), '-infinity')
-          -- Subtracted from the clock, because adding to a time near the maximum would overflow.
-          <= v_now - ehg_tasks.time_limit(c.timeout_minutes)
-      and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id and a.outcome is null)
-    limit p_limit
-    for update of c skip locked);
-  v_ids := ehg_tasks.lock_dependents(v_ids);
-  select * into v_unleased
-  from ehg_tasks.end_attempts(
-    v_ids, array_fill('no result was recorded within timeout_minutes of started_at'::text, array[cardinality(v_ids)]));
+    -- In progress without a lease: another client set the status. The time limit counts from started_at,
+    -- or from the last plausible time if that is infinite or in the future.
+    v_ids := array(
+      select c.id
+      from public.agent_task_contracts c
+      where c.status = 'in_progress'
+        and coalesce(ehg_tasks.past_time(array[c.started_at, c.updated_at, c.created_at]), '-infinity')
+            -- Subtracted from the clock, because adding to a time near the maximum would overflow.
+            <= v_now - ehg_tasks.time_limit(c.timeout_minutes)
+        and not exists (select from ehg_tasks.attempts a where a.contract_id = c.id and a.outcome is null)
+      limit p_limit
+      for update of c skip locked);
+    v_ids := ehg_tasks.lock_dependents(v_ids);
+    select * into v_unleased
+    from ehg_tasks.end_attempts(
+      v_ids,
+      array_fill('no result was recorded within timeout_minutes of started_at'::text, array[cardinality(v_ids)]));
 
-  -- A claim makes its agent's due contracts ready. Here it is done for agents that have stopped claiming.
-  perform ehg_tasks.move_to_ready(array(
-    select c.id
-    from (select d.contract_id from ehg_tasks.held d where d.waits_for = 0 and d.not_before <= v_now offset 0) as h
-    cross join lateral (
-      select k.id from public.agent_task_contracts k where k.id = h.contract_id for update skip locked
-    ) as c
-    limit p_limit));
+    -- A claim makes its agent's due contracts ready. Here it is done for agents that have stopped claiming.
+    perform ehg_tasks.move_to_ready(array(
+      select c.id
+      from (select d.contract_id from ehg_tasks.held d where d.waits_for = 0 and d.not_before <= v_now offset 0) as h
+      cross join lateral (
+        select k.id from public.agent_task_contracts k where k.id = h.contract_id for update skip locked
+      ) as c
+      limit p_limit));
 
-  v_ids := array(
-    select c.id
-    from (
-      select q.contract_id
-      from ehg_tasks.ready q
-      where q.claimable_since < v_now - make_interval(mins => p_max_wait_minutes)
-        -- Nobody could claim the contracts of an agent while it was paused.
-        and not exists (
-          select from ehg_tasks.agents g
-          where g.name = q.target_agent
-            and (g.paused_at is not null or g.resumed_at >= v_now - make_interval(mins => p_max_wait_minutes)))
-      offset 0
-    ) as r
-    cross join lateral (
-      select k.id
-      from public.agent_task_contracts k
-      where k.id = r.contract_id
-        -- A claim may have taken it a moment ago.
-        and k.status is not distinct from 'pending'
-        and not exists (select from ehg_tasks.attempts a where a.contract_id = k.id)
-      for update skip locked
-    ) as c
-    limit p_limit);
-  v_ids := ehg_tasks.lock_dependents(v_ids);
-  perform ehg_tasks.settle_dependents(v_ids, 'cancelled');
-  update public.agent_task_contracts c
-  set status = 'cancelled', completed_at = v_now,
-      error_message = format('not claimed within %s minutes', p_max_wait_minutes)
-  where c.id = any (v_ids);
-  get diagnostics v_cancelled = row_count;
+    v_ids := array(
+      select c.id
+      from (
+        select q.contract_id
+        from ehg_tasks.ready q
+        where q.claimable_since < v_now - make_interval(mins => p_max_wait_minutes)
+          -- Nobody could claim the contracts of an agent while it was paused.
+          and not exists (
+            select from ehg_tasks.agents g
+            where g.name = q.target_agent
+              and (g.paused_at is not null or g.resumed_at >= v_now - make_interval(mins => p_max_wait_minutes)))
+        offset 0
+      ) as r
+      cross join lateral (
+        select k.id
+        from public.agent_task_contracts k
+        where k.id = r.contract_id
+          -- A claim may have taken it a moment ago.
+          and k.status is not distinct from 'pending'
+          and not exists (select from ehg_tasks.attempts a where a.contract_id = k.id)
+        for update skip locked
+      ) as c
+      limit p_limit);
+    v_ids := ehg_tasks.lock_dependents(v_ids);
+    perform ehg_tasks.settle_dependents(v_ids, 'cancelled');
+    update public.agent_task_contracts c
+    set status = 'cancelled', completed_at = v_now,
+        error_message = format('not claimed within %s minutes', p_max_wait_minutes)
+    where c.id = any (v_ids);
+    get diagnostics v_cancelled = row_count;
+
+    if p_dry_run then
+      raise exception using errcode = 'TC000', message = 'dry run';
+    end if;
+  exception when sqlstate 'TC000' then
+    null;
+  end;
 
   return next (
     v_leased.failed_count + v_unleased.failed_count,
@@ -97,21 +109,21 @@ begin
   )::public.task_contract_cleanup_report;
 end
 $$;
-revoke all on function ehg_tasks.cleanup_stale_contracts(integer, integer)
+revoke all on function ehg_tasks.cleanup_stale_contracts(integer, integer, boolean)
   from public, anon, authenticated, service_role;
-grant execute on function ehg_tasks.cleanup_stale_contracts(integer, integer) to service_role;
+grant execute on function ehg_tasks.cleanup_stale_contracts(integer, integer, boolean) to service_role;
 
 create or replace function public.cleanup_stale_contracts(
-  p_max_wait_minutes integer default 1440, p_limit integer default 1000)
+  p_max_wait_minutes integer default 1440, p_limit integer default 1000, p_dry_run boolean default false)
 returns setof public.task_contract_cleanup_report
 language sql security invoker
 set search_path = pg_catalog, pg_temp
-as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit) $$;
-comment on function public.cleanup_stale_contracts(integer, integer) is
-  'Ends attempts whose lease has expired (the contract is retried or fails) and cancels contracts that were never claimed although they could have been for p_max_wait_minutes. Handles at most p_limit contracts of each kind per call.';
-revoke all on function public.cleanup_stale_contracts(integer, integer)
+as $$ select * from ehg_tasks.cleanup_stale_contracts(p_max_wait_minutes, p_limit, p_dry_run) $$;
+comment on function public.cleanup_stale_contracts(integer, integer, boolean) is
+  'Ends attempts whose lease has expired (the contract is retried or fails) and cancels contracts that were never claimed although they could have been for p_max_wait_minutes. Handles at most p_limit contracts of each kind per call. With p_dry_run, it changes nothing and returns what it would have changed.';
+revoke all on function public.cleanup_stale_contracts(integer, integer, boolean)
   from public, anon, authenticated, service_role;
-grant execute on function public.cleanup_stale_contracts(integer, integer) to service_role;
+grant execute on function public.cleanup_stale_contracts(integer, integer, boolean) to service_role;
 
 -- Deleting an artifact makes PostgreSQL look for contracts that have it as their output. The specified
 -- table has no index for that, so each deletion reads the whole table: delete artifacts in small

@@ -12,5 +12,5 @@ create extension if not exists pg_cron;
 select cron.schedule(
   'ehg-tasks-cleanup',
   '* * * * *',
-  $$ select * from ehg_tasks.cleanup_stale_contracts(1440, 1000) $$
+  $$ select * from ehg_tasks.cleanup_stale_contracts(1440, 1000, false) $$
 );

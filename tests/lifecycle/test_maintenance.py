@@ -9,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.access.operations import engine_tables
 from tests.conftest import Project
 from tests.lifecycle.helpers import (
     Database,
@@ -34,6 +35,10 @@ def write(database: Database, contract_id: Any, **columns: str) -> None:
     """Set columns of a contract to SQL expressions."""
     values = ", ".join(f"{name} = {value}" for name, value in columns.items())
     database.execute(f"update public.agent_task_contracts set {values} where id = %s".encode(), [contract_id])
+
+
+def rows(database: Database, table: str) -> list[str]:
+    return [text for (text,) in database.execute(f"select t::text from {table} t order by 1".encode())]
 
 
 def age(database: Database, interval: str) -> None:
@@ -176,7 +181,25 @@ class TestCleanup:
             assert service("cleanup_stale_contracts") == [NOTHING]
         assert service("cleanup_stale_contracts") == [NOTHING | {"requeued_count": 1, "cancelled_count": 1}]
 
-    @pytest.mark.parametrize("fields", [{"limit": 0}, {"limit": None}, {"max_wait_minutes": 0}])
+    def test_a_dry_run_counts_and_changes_nothing(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        stale, last, old = claimed(anon), claimed(anon, max_retries=0), create(service, "OTHER")
+        create(anon, "OTHER", depends_on=[last["contract_id"]])
+        for row in (stale, last):
+            end_lease(database, row["contract_id"])
+        waited(database, old, 25)
+        tables = ["public.agent_task_contracts", *engine_tables(database)]
+        before = [rows(database, each) for each in tables]
+        counts = [{"failed_count": 1, "cancelled_count": 1, "requeued_count": 1}]
+        assert service("cleanup_stale_contracts", dry_run=True) == counts
+        assert [rows(database, each) for each in tables] == before
+        assert service("cleanup_stale_contracts") == counts
+        check_invariants(database)
+
+    @pytest.mark.parametrize(
+        "fields", [{"limit": 0}, {"limit": None}, {"max_wait_minutes": 0}, {"dry_run": None}]
+    )
     def test_invalid_arguments_are_refused(self, service: Caller, fields: dict[str, Any]) -> None:
         with refused("TC005"):
             service("cleanup_stale_contracts", **fields)
