@@ -2,7 +2,8 @@
 
 A project's facts come from `describe_task_contracts()`. `expected.json` holds those of a project that
 has just been migrated. Facts that do not matter (rows, comments, the order of columns) are left out, as is
-wording that differs between PostgreSQL versions.
+wording that differs between PostgreSQL versions. Columns and constraints of the referenced tables are the
+project's own.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ _KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 _DIRECT_ACCESS = re.compile(r'^"Anon can |on public\.agent_task_contracts to anon$')
 # A project may replace this function to have its own retry schedule.
 _REPLACEABLE = "ehg_tasks.retry_wait(integer)"
+_OF_ITS_OWN = ("body_md5", "settings")
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,12 @@ class Verdict:
     Attributes:
         profile: `specified` if agents may write to the table directly, `hardened` if they may not.
         differences: one line each; empty if the project matches.
+        notes: what the project has of its own and may have, one line each.
     """
 
     profile: Profile
     differences: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def matches(self) -> bool:
@@ -89,7 +93,13 @@ def compare(description: dict[str, Any]) -> Verdict:
         profile = "hardened"
         for kind, name in direct:
             del wanted[kind][name]
-    return Verdict(profile, tuple(" ".join(line.split()) for line in _differences(live, wanted)))
+    notes = list(_notes(live, wanted))
+    lines = [*_differences(live, wanted), *_findings(description)]
+    return Verdict(
+        profile,
+        tuple(" ".join(line.split()) for line in lines),
+        tuple(" ".join(line.split()) for line in notes),
+    )
 
 
 def facts(description: dict[str, Any]) -> Facts:
@@ -116,12 +126,14 @@ def facts(description: dict[str, Any]) -> Facts:
 
 def _rows(part: Any) -> list[dict[str, Any]]:
     if isinstance(part, dict):  # row level security, by table
-        return [{"name": name, "state": "on" if on else "off"} for name, on in part.items()]
+        return [{"name": name, "state": state} for name, state in part.items()]
     return list(part or [])
 
 
 def _value(row: dict[str, Any], key: str) -> Any:
     value = row.get(key)
+    if key == "options":  # an event trigger of the project may have set them: `on` means `true`
+        return [re.sub(r"=(on|yes|1)$", "=true", option) for option in value or []]
     if key != "definition" or not isinstance(value, str):
         return value
     if row.get("type") == "c":
@@ -143,12 +155,29 @@ def _differences(live: Facts, wanted: Facts) -> Iterator[str]:
         for name in (name for name in objects if name in live[kind]):
             for key, value in objects[name].items():
                 actual = live[kind][name][key]
-                if actual == value or (name == _REPLACEABLE and key in {"body_md5", "settings"}):
+                if actual == value or (name == _REPLACEABLE and key in _OF_ITS_OWN):
                     continue
                 if key == "body_md5":
                     yield f"changed function: {name} has a different body"
                 else:
                     yield f"changed {kind}: {name} has {key} {_shown(actual)} instead of {_shown(value)}"
+
+
+def _notes(live: Facts, wanted: Facts) -> Iterator[str]:
+    """What a project may have of its own. An index is taken out of its facts."""
+    for name in sorted(live.get("index", {}).keys() - wanted["index"].keys()):
+        del live["index"][name]
+        yield f"extra index: {name}"
+    own = live.get("function", {}).get(_REPLACEABLE)
+    if own is not None and any(own[key] != wanted["function"][_REPLACEABLE][key] for key in _OF_ITS_OWN):
+        yield f"changed function: {_REPLACEABLE}, the project's own retry schedule"
+
+
+def _findings(description: dict[str, Any]) -> Iterator[str]:
+    if "findings" not in description:
+        yield "outdated describe_task_contracts(): it reports no findings; apply the migrations"
+    for row in description.get("findings", []):
+        yield f"{row['object']} {row['finding']}"
 
 
 def _shown(value: Any) -> str:

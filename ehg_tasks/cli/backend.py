@@ -239,7 +239,9 @@ def verify(as_json: AsJson = False) -> None:
     The profile is `specified` if agents may write to the table itself, and `hardened` if they can only
     call the functions (supabase/optional/hardened.sql).
 
-    Exits with 0 if the project matches. Otherwise prints each difference on a line and exits with 1.
+    Exits with 0 if the project matches. Otherwise prints each difference on a line and exits with 1. What a
+    project may have of its own, such as another index, is a note. Not compared: rows, comments, the columns
+    of the referenced tables, and roles other than those of the API.
     """
     from ehg_tasks.verify import compare
 
@@ -249,15 +251,20 @@ def verify(as_json: AsJson = False) -> None:
         "matches": verdict.matches,
         "profile": verdict.profile,
         "differences": list(verdict.differences),
+        "notes": list(verdict.notes),
     }
     matches = f"The project matches this version ({verdict.profile} profile)."
     print_result(result, as_json, lambda _: "\n".join(verdict.differences) or matches)
+    if not as_json:
+        for note in verdict.notes:
+            print_notice(f"note: {note}")
     if verdict.matches:
         return
     if not as_json:
         count = len(verdict.differences)
         print_notice(
             f"{count} difference{'s' if count > 1 else ''} from this version ({verdict.profile} profile)."
-            " Apply its migrations (supabase db push), and remove what is extra."
+            " Apply its migrations with psql (docs/adoption.md): supabase db push skips what it has applied."
+            " Then remove what is extra."
         )
     raise typer.Exit(1)

@@ -200,6 +200,111 @@ revoke all on function public.prune_task_contracts(integer, integer, boolean)
   from public, anon, authenticated, service_role;
 grant execute on function public.prune_task_contracts(integer, integer, boolean) to service_role;
 
+-- What gives access beyond the policies and grants on this package's own objects. A project that has just
+-- been migrated has none of it.
+create or replace function ehg_tasks.access_findings()
+returns table (object text, finding text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  relations as (
+    select r.oid, r.relowner, r.relkind, n.nspname
+    from pg_catalog.pg_class r
+    join pg_catalog.pg_namespace n on n.oid = r.relnamespace
+    where n.nspname = 'ehg_tasks' and r.relkind in ('r', 'p', 'v', 'm')
+      or r.oid in ('public.agent_task_contracts'::regclass, to_regclass('public.task_contract_stats'),
+                   to_regclass('public.task_agents'))
+  ),
+  functions as (
+    select p.oid, p.proowner
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'ehg_tasks'::regnamespace
+      or p.pronamespace = 'public'::regnamespace and p.proname ~ 'task_(contract|agent)'
+  ),
+  referenced (oid) as (
+    values ('public.agent_artifacts'::regclass), ('public.strategic_directives_v2'::regclass)
+  ),
+  owned (object, owner) as (
+    select 'schema ehg_tasks', n.nspowner from pg_catalog.pg_namespace n where n.nspname = 'ehg_tasks'
+    union all
+    select 'relation ' || r.oid::regclass, r.relowner from relations r
+    union all
+    select 'function ' || f.oid::regprocedure, f.proowner from functions f
+  )
+  select o.object, 'belongs to ' || o.owner::regrole
+  from owned o
+  -- Whoever owns the function that is running now applied the migrations.
+  where o.owner <> (select r.oid from pg_catalog.pg_roles r where r.rolname = current_user)
+  union all
+  select 'role ' || r.rolname,
+         case when r.rolsuper then 'is a superuser' else 'bypasses row level security' end
+  from pg_catalog.pg_roles r
+  where r.rolname in ('anon', 'authenticated') and (r.rolsuper or r.rolbypassrls)
+    or r.rolname = 'service_role' and r.rolsuper
+  union all
+  select 'role ' || m.member::regrole, 'is a member of ' || m.roleid::regrole
+  from pg_catalog.pg_auth_members m
+  join pg_catalog.pg_roles r on r.oid = m.member
+  where m.member in (to_regrole('anon'), to_regrole('authenticated'), to_regrole('service_role'))
+    or m.roleid = to_regrole('service_role') and not r.rolsuper
+       and r.rolname !~ '^(authenticator|postgres|dashboard_user|cli_login_.*|supabase_.*)$'
+  union all
+  select 'schema ' || n.nspname,
+         format('lets %s create objects', case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end)
+  from pg_catalog.pg_namespace n
+  cross join lateral aclexplode(n.nspacl) as a
+  where n.nspname in ('public', 'ehg_tasks') and a.privilege_type = 'CREATE'
+    and a.grantee in (0, to_regrole('anon'), to_regrole('authenticated'), to_regrole('service_role'))
+  union all
+  select 'schema ehg_tasks',
+         format('grants %s on new objects to %s by default', a.privilege_type,
+                case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end)
+  from pg_catalog.pg_default_acl d
+  cross join lateral aclexplode(d.defaclacl) as a
+  where d.defaclnamespace = 'ehg_tasks'::regnamespace and a.grantee <> d.defaclrole
+  union all
+  select format('trigger %s on %s', t.tgname, t.tgrelid::regclass), 'is not of this package'
+  from pg_catalog.pg_trigger t
+  join relations r on r.oid = t.tgrelid
+  where not t.tgisinternal and r.nspname = 'ehg_tasks'
+  union all
+  select format('rule %s on %s', w.rulename, w.ev_class::regclass), 'is not of this package'
+  from pg_catalog.pg_rewrite w
+  join relations r on r.oid = w.ev_class
+  where w.rulename <> '_RETURN'
+  union all
+  select distinct 'view ' || v.oid::regclass, format('reads %s with the rights of its owner', d.refobjid::regclass)
+  from pg_catalog.pg_rewrite w
+  join pg_catalog.pg_class v on v.oid = w.ev_class
+  join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = w.oid
+  where d.refclassid = 'pg_catalog.pg_class'::regclass
+    and (d.refobjid in (select r.oid from relations r) or d.refobjid in (select f.oid from referenced f))
+    and v.oid <> d.refobjid
+    and (v.relkind = 'm' or v.relkind = 'v'
+         and (array_to_string(v.reloptions, ',') ~ 'security_invoker=(true|on|1|yes)') is not true)
+    and (has_table_privilege('anon', v.oid, 'select') or has_table_privilege('authenticated', v.oid, 'select'))
+  union all
+  select 'function ' || p.oid::regprocedure, 'runs with the rights of its owner and refers to task contracts'
+  from pg_catalog.pg_proc p
+  where p.prosecdef and p.oid not in (select f.oid from functions f)
+    and concat(p.prosrc, pg_get_function_sqlbody(p.oid)) ~ 'agent_task_contracts|ehg_tasks'
+    and (has_function_privilege('anon', p.oid, 'execute')
+         or has_function_privilege('authenticated', p.oid, 'execute'))
+  union all
+  select 'table ' || c.oid::regclass, 'has no row level security'
+  from pg_catalog.pg_class c
+  where c.oid in (select f.oid from referenced f) and not c.relrowsecurity
+  union all
+  select format('policy "%s" on %s', p.polname, p.polrelid::regclass), 'lets anon in'
+  from pg_catalog.pg_policy p
+  where p.polrelid in (select f.oid from referenced f) and p.polpermissive
+    and p.polroles && array[0::oid, to_regrole('anon')::oid]
+$$;
+comment on function ehg_tasks.access_findings() is
+  'What gives access beyond the policies and grants on this package''s own objects: other owners, role attributes and memberships, rules, triggers, views and functions with their owner''s rights, and referenced tables that are open to anon.';
+revoke all on function ehg_tasks.access_findings() from public, anon, authenticated, service_role;
+
 -- The live objects, read from the catalog. `ehg-tasks verify` compares them with what this version expects.
 create or replace function ehg_tasks.describe_task_contracts()
 returns jsonb
@@ -215,7 +320,8 @@ as $$
   -- (cleanup_stale_contracts). A new object therefore needs no entry here. If one of your own
   -- objects matches, it is described too, and `ehg-tasks verify` reports it as extra.
   relations as (
-    select r.oid, r.relname, r.relkind, r.relacl, r.relrowsecurity, r.reloptions, n.nspname
+    select r.oid, r.relname, r.relkind, r.relacl, r.relowner, r.relrowsecurity, r.relforcerowsecurity,
+           r.reloptions, n.nspname
     from pg_catalog.pg_class r
     join pg_catalog.pg_namespace n on n.oid = r.relnamespace
     where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
@@ -231,23 +337,24 @@ as $$
         -- A body is in prosrc, or parsed if it is written as `begin atomic`.
         or concat(p.prosrc, pg_catalog.pg_get_function_sqlbody(p.oid)) ~ '\mehg_tasks"?\.')
   ),
-  objects (name, acl) as (
-    select r.nspname || '.' || r.relname, r.relacl from relations r
+  objects (name, owner, acl) as (
+    select r.nspname || '.' || r.relname, r.relowner, r.relacl from relations r
     union all
-    select r.nspname || '.' || r.relname || '.' || a.attname, a.attacl
+    select r.nspname || '.' || r.relname || '.' || a.attname, r.relowner, a.attacl
     from relations r
     join pg_catalog.pg_attribute a on a.attrelid = r.oid
     union all
-    select f.oid::regprocedure::text, coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))
+    select f.oid::regprocedure::text, f.proowner, coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))
     from functions f
     union all
-    select 'schema ' || n.nspname, coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
+    select 'schema ' || n.nspname, n.nspowner, coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
     from pg_catalog.pg_namespace n
     where n.nspname = 'ehg_tasks'
   ),
   grants (object, role, privilege) as (
     select o.name, case when a.grantee = 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type
     from objects o, pg_catalog.aclexplode(o.acl) a
+    where a.grantee <> o.owner
   )
   select jsonb_build_object(
     'table', 'agent_task_contracts',
@@ -278,7 +385,8 @@ as $$
       join pg_catalog.pg_class r on r.oid = i.indexrelid
     ),
     'row_level_security', (
-      select jsonb_object_agg(r.nspname || '.' || r.relname, r.relrowsecurity)
+      select jsonb_object_agg(r.nspname || '.' || r.relname, case
+               when r.relrowsecurity and r.relforcerowsecurity then 'forced' when r.relrowsecurity then 'on' else 'off' end)
       from relations r where r.relkind in ('r', 'p')
     ),
     'policies', (
@@ -341,8 +449,10 @@ as $$
       ) as p (object, definition)
     ),
     'grants', (
-      select jsonb_agg(to_jsonb(g) order by g.object, g.role, g.privilege)
-      from grants g where g.role in ('PUBLIC', 'anon', 'authenticated', 'service_role')
+      select jsonb_agg(to_jsonb(g) order by g.object, g.role, g.privilege) from grants g
+    ),
+    'findings', (
+      select coalesce(jsonb_agg(to_jsonb(f) order by f.object, f.finding), '[]') from ehg_tasks.access_findings() f
     )
   )
 $$;
@@ -355,6 +465,6 @@ language sql stable security invoker
 set search_path = pg_catalog, pg_temp
 as $$ select ehg_tasks.describe_task_contracts() $$;
 comment on function public.describe_task_contracts() is
-  'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, views, row types, grants to the API roles, and the number of contracts.';
+  'The live objects as JSON: columns, constraints, indexes, policies, triggers, functions, views, row types, grants, what gives access beyond them, and the number of contracts.';
 revoke all on function public.describe_task_contracts() from public, anon, authenticated, service_role;
 grant execute on function public.describe_task_contracts() to service_role;

@@ -45,7 +45,6 @@ def after(connection: psycopg.Connection[Any], change: str) -> Verdict:
             "missing constraint: agent_task_contracts_status_check",
         ),
         ("drop index public.idx_task_contracts_pending", "missing index: idx_task_contracts_pending"),
-        (f"create index spare on {TABLE} (created_at)", "extra index: spare"),
         (
             f"alter table {TABLE} disable row level security",
             f"changed row level security: {TABLE} has state off instead of on",
@@ -143,16 +142,72 @@ def test_a_change_is_reported(connection: psycopg.Connection[Any], change: str, 
     assert all("\n" not in line for line in verdict.differences)
 
 
-def test_rows_comments_and_a_custom_retry_schedule_are_not_differences(
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (f"alter table {TABLE} owner to supabase_admin",
+         "relation public.agent_task_contracts belongs to supabase_admin"),
+        ("alter function ehg_tasks.is_service_role() owner to supabase_admin",
+         "function ehg_tasks.is_service_role() belongs to supabase_admin"),
+        ("create role visitor; grant select on ehg_tasks.attempts to visitor",
+         "extra grant: SELECT on ehg_tasks.attempts to visitor"),
+        ("alter role authenticated bypassrls", "role authenticated bypasses row level security"),
+        ("alter role anon superuser", "role anon is a superuser"),
+        ("grant service_role to authenticated", "role authenticated is a member of service_role"),
+        ("create role visitor; grant service_role to visitor", "role visitor is a member of service_role"),
+        (f"alter table {TABLE} force row level security",
+         f"changed row level security: {TABLE} has state forced instead of on"),
+        ("create function public.spy() returns trigger language plpgsql as 'begin return new; end';"
+         " create trigger spy after insert on ehg_tasks.attempts for each row execute function public.spy()",
+         "trigger spy on ehg_tasks.attempts is not of this package"),
+        (f"create rule spy as on insert to {TABLE} do also notify spy",
+         "rule spy on public.agent_task_contracts is not of this package"),
+        (f"create view public.spy as select * from {TABLE}; grant select on public.spy to anon",
+         "view public.spy reads public.agent_task_contracts with the rights of its owner"),
+        ("create view public.spy as select * from public.agent_artifacts; grant select on public.spy to anon",
+         "view public.spy reads public.agent_artifacts with the rights of its owner"),
+        (f"create function public.spy() returns bigint security definer"
+         f" return (select count(*) from {TABLE})",
+         "function public.spy() runs with the rights of its owner and refers to task contracts"),
+        ("alter default privileges in schema ehg_tasks grant select on tables to anon",
+         "schema ehg_tasks grants SELECT on new objects to anon by default"),
+        ("grant create on schema public to anon", "schema public lets anon create objects"),
+        ("grant create on schema public to public", "schema public lets PUBLIC create objects"),
+        ("alter table public.agent_artifacts disable row level security",
+         "table public.agent_artifacts has no row level security"),
+        ("create policy open on public.agent_artifacts for select using (true)",
+         'policy "open" on public.agent_artifacts lets anon in'),
+        ("create policy open on public.strategic_directives_v2 for all to anon using (true)",
+         'policy "open" on public.strategic_directives_v2 lets anon in'),
+    ],
+)  # fmt: skip
+def test_access_beyond_the_grants_is_reported(
+    connection: psycopg.Connection[Any], change: str, difference: str
+) -> None:
+    verdict = after(connection, change)
+    assert not verdict.matches
+    assert difference in verdict.differences
+
+
+def test_what_a_project_may_have_of_its_own_is_no_difference(
     connection: psycopg.Connection[Any],
 ) -> None:
     assert after(
         connection,
         f"comment on column {TABLE}.priority is 'ours';"
         f"insert into {TABLE} (parent_agent, target_agent, objective) values ('A', 'B', 'x');"
+        f"create index spare on {TABLE} (created_at);"
+        "alter view public.task_agents set (security_invoker = on);"
         "create or replace function ehg_tasks.retry_wait(p_retry_count integer) returns interval"
         " language sql immutable set search_path = '' as $$ select interval '1 minute' $$",
-    ) == Verdict("specified", ())
+    ) == Verdict(
+        "specified",
+        (),
+        (
+            "extra index: spare",
+            "changed function: ehg_tasks.retry_wait(integer), the project's own retry schedule",
+        ),
+    )
 
 
 def test_a_dump_and_restore_is_not_a_difference(connection: psycopg.Connection[Any]) -> None:
