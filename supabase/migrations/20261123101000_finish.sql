@@ -319,8 +319,10 @@ set enable_seqscan = off
 as $$
 declare
   v_done uuid[];
-  v_item jsonb;
+  v_item record;
   v_row public.task_contract_bulk_completion;
+  v_others public.task_contract_bulk_completion[];
+  v_places bigint[];
 begin
   perform ehg_tasks.check_batch('p_results', p_results, array[
     'contract_id', 'output_artifact_id', 'result_summary', 'execution_tokens', 'success', 'error_message',
@@ -339,25 +341,24 @@ begin
       v_done := null;
   end;
 
-  for v_item in select i.value from jsonb_array_elements(p_results) as i loop
+  for v_item in
+    select i.value, i.n
+    from jsonb_array_elements(p_results) with ordinality as i (value, n)
+    -- If some are done, every id is a UUID.
+    where case when v_done is null then true else ((i.value ->> 'contract_id')::uuid = any (v_done)) is not true end
+    order by i.n
+  loop
     v_row := null;
     begin
-      v_row.contract_id := (v_item ->> 'contract_id')::uuid;
-      if v_row.contract_id = any (v_done) then
-        select true, c.status::text, false, c.output_artifact_id, 'task contract completed'
-        into v_row.success, v_row.status, v_row.was_duplicate, v_row.output_artifact_id, v_row.message
-        from public.agent_task_contracts c
-        where c.id = v_row.contract_id;
-      else
-        select c.success, c.status, c.was_duplicate, c.output_artifact_id, c.message
-        into v_row.success, v_row.status, v_row.was_duplicate, v_row.output_artifact_id, v_row.message
-        from jsonb_to_record(v_item) as i (
-          contract_id uuid, output_artifact_id uuid, result_summary text, execution_tokens integer,
-          success boolean, error_message text, claim_token uuid, idempotency_key uuid, agent_id uuid, output jsonb),
-          ehg_tasks.complete_task_contract(
-            i.contract_id, i.output_artifact_id, i.result_summary, i.execution_tokens, coalesce(i.success, true),
-            i.error_message, i.claim_token, i.idempotency_key, i.agent_id, i.output) as c;
-      end if;
+      v_row.contract_id := (v_item.value ->> 'contract_id')::uuid;
+      select c.success, c.status, c.was_duplicate, c.output_artifact_id, c.message
+      into v_row.success, v_row.status, v_row.was_duplicate, v_row.output_artifact_id, v_row.message
+      from jsonb_to_record(v_item.value) as i (
+        contract_id uuid, output_artifact_id uuid, result_summary text, execution_tokens integer,
+        success boolean, error_message text, claim_token uuid, idempotency_key uuid, agent_id uuid, output jsonb),
+        ehg_tasks.complete_task_contract(
+          i.contract_id, i.output_artifact_id, i.result_summary, i.execution_tokens, coalesce(i.success, true),
+          i.error_message, i.claim_token, i.idempotency_key, i.agent_id, i.output) as c;
     exception when others then
       -- What speaks of the item is its answer. Anything else ends the call.
       if sqlstate !~ '^(TC|22|23)' then
@@ -367,8 +368,27 @@ begin
       v_row.code := sqlstate;
       v_row.message := sqlerrm;
     end;
-    return next v_row;
+    v_others := v_others || v_row;
+    v_places := v_places || v_item.n;
   end loop;
+
+  return query
+  select r.contract_id, r.success, r.status, r.was_duplicate, r.output_artifact_id, r.code, r.message
+  from (
+    select c.id, true, c.status::text, false, c.output_artifact_id, null::text, 'task contract completed', i.n
+    from jsonb_array_elements(p_results) with ordinality as i (value, n)
+    cross join lateral (
+      select k.id, k.status, k.output_artifact_id
+      from public.agent_task_contracts k
+      where k.id = (i.value ->> 'contract_id')::uuid and k.id = any (v_done)
+      offset 0
+    ) as c
+    where v_done is not null
+    union all
+    select (v_others[o.k]).*, o.n
+    from unnest(v_places) with ordinality as o (n, k)
+  ) as r (contract_id, success, status, was_duplicate, output_artifact_id, code, message, n)
+  order by r.n;
 end
 $$;
 revoke all on function ehg_tasks.complete_task_contracts(jsonb) from public, anon, authenticated, service_role;
