@@ -34,9 +34,16 @@ class ContractFilters(TypedDict, total=False):
     sd_id: str | None
     created_after: datetime | None  # inclusive
     created_before: datetime | None  # exclusive
+    ended_after: datetime | None  # by completed_at, inclusive
+    ended_before: datetime | None  # exclusive
 
 
-_COLUMNS = {"created_after": ("created_at", "gte"), "created_before": ("created_at", "lt")}
+_COLUMNS = {
+    "created_after": ("created_at", "gte"),
+    "created_before": ("created_at", "lt"),
+    "ended_after": ("completed_at", "gte"),
+    "ended_before": ("completed_at", "lt"),
+}
 """The column and operator of a filter that is not `column = value`."""
 
 
@@ -66,6 +73,21 @@ def _operand(name: str, value: Any) -> str:
     if name == "status" and value not in list(ContractStatus):
         raise BadArgument(f"status must be one of {', '.join(ContractStatus)}")
     return str(storable(name, value))
+
+
+def id_conditions(start: str) -> list[Condition]:
+    """The conditions for the ids that begin with these characters; hyphens do not matter.
+
+    Raises:
+        BadArgument: they are not 4 to 32 hexadecimal digits.
+    """
+    digits = start.replace("-", "").lower()
+    if not 4 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
+        raise BadArgument(
+            f"contract_id is neither a UUID nor the start of one: {start[:60]!r}",
+            hint="Give at least 4 hexadecimal digits.",
+        )
+    return [("id", "gte", str(UUID(digits.ljust(32, "0")))), ("id", "lte", str(UUID(digits.ljust(32, "f"))))]
 
 
 def narrow(select: Select, where: Iterable[Condition]) -> Select:

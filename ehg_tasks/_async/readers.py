@@ -16,7 +16,7 @@ from ehg_tasks import answers, pages
 from ehg_tasks._async.base import AsyncBase
 from ehg_tasks._async.runtime import Action, Lock
 from ehg_tasks.answers import Model
-from ehg_tasks.errors import AuthenticationFailed, UnexpectedAnswer
+from ehg_tasks.errors import AuthenticationFailed, BadArgument, UnexpectedAnswer
 from ehg_tasks.models import ContractStats, ContractView, RegisteredAgent, TaskContract
 from ehg_tasks.pages import AGENTS, STATS, TABLE, ContractFilters, Page
 from ehg_tasks.settings import Settings, check_key
@@ -78,6 +78,23 @@ class AsyncReaderMethods(AsyncBase):
         contract_id = uuid_text("contract_id", contract_id)
         data = await self._select(TABLE, lambda select: select.eq("id", contract_id))
         return answers.contract(TaskContract, contract_id, data)
+
+    async def find(self, start: str) -> TaskContract:
+        """Return the only contract whose id begins with these characters, at least 4 hexadecimal digits.
+
+        Raises:
+            BadArgument: they cannot begin an id, or several ids begin with them.
+            ContractNotFound: no id does.
+        """
+        where = pages.id_conditions(start)
+        data = await self._select(TABLE, lambda select: pages.narrow(select, where).order("id").limit(2))
+        found = answers.rows(TaskContract, data)
+        if len(found) > 1:
+            ids = " and ".join(str(contract.id) for contract in found)
+            raise BadArgument(
+                f"several contract ids begin with {start}, such as {ids}", hint="Give more of it."
+            )
+        return answers.contract(TaskContract, f"whose id begins with {start}", data)
 
     async def read(self, contract_id: UUID | str) -> ContractView:
         """Return a contract with previews of its inputs. Raises ContractNotFound."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -15,6 +15,7 @@ from ehg_tasks import (
     AccessDenied,
     AgentTasks,
     AuthenticationFailed,
+    BadArgument,
     ContractNotFound,
     ContractStatus,
     DashboardTasks,
@@ -57,7 +58,40 @@ def test_filters_narrow_lists_and_counts(dashboard: DashboardTasks, many: int) -
     assert dashboard.count(created_after=since) == 1300
     assert dashboard.count(created_before=since) == 1000
     assert dashboard.count(created_after=since, created_before=since + timedelta(microseconds=1)) == 100
+    assert dashboard.count(ended_after=since) == dashboard.count(ended_before=since) == 0
     assert dashboard.count(parent_agent="P', or 1=1") == dashboard.count(session_id=uuid4()) == 0
+
+
+def test_contracts_are_listed_by_their_end(dashboard: DashboardTasks, agent: AgentTasks) -> None:
+    first, second, _ = (agent.create(**WORK).contract_id for _ in range(3))
+    agent.cancel(first)
+    agent.cancel(second)
+    ended = dashboard.get(second).completed_at
+    assert [row.id for row in dashboard.list(ended_after=ended)] == [second]
+    assert [row.id for row in dashboard.list(ended_before=ended)] == [first]
+
+
+# --- a contract by the start of its id ------------------------------------------------------------
+
+
+def test_a_contract_is_found_by_the_start_of_its_id(dashboard: DashboardTasks, agent: AgentTasks) -> None:
+    ids = [UUID(f"00ab0000-0000-4000-{last}000-000000000000") for last in "89"]
+    for contract_id in ids:
+        agent.create(contract_id=contract_id, **WORK)
+    for start in ("00AB0000-0000-4000-9", "00ab0000000040009", str(ids[1])):
+        assert dashboard.find(start).id == ids[1]
+    with pytest.raises(
+        BadArgument, match=f"several contract ids begin with 00ab, such as {ids[0]} and {ids[1]}"
+    ):
+        dashboard.find("00ab")
+    with pytest.raises(ContractNotFound, match="there is no task contract whose id begins with 00ab1"):
+        dashboard.find("00ab1")
+
+
+@pytest.mark.parametrize("start", ["", "00a", "00-a", "00ag", "0" * 33, "00a%", "00a*", "00a\u0663"])
+def test_what_cannot_begin_an_id_is_refused(dashboard: DashboardTasks, start: str) -> None:
+    with pytest.raises(BadArgument, match=r"neither a UUID nor the start of one: .*Give at least 4 hex"):
+        dashboard.find(start)
 
 
 def test_inserts_while_paging_neither_repeat_nor_hide_a_row(

@@ -37,6 +37,8 @@ def test_filters_become_conditions() -> None:
         "sd_id": None,
         "created_after": datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
         "created_before": datetime(2026, 1, 2, tzinfo=zone),
+        "ended_after": datetime(2026, 1, 3, tzinfo=UTC),
+        "ended_before": datetime(2026, 1, 4, tzinfo=UTC),
     }
     assert parameters(first_page(filters, None, False, 1000)) == [
         ("status", "eq.pending"),
@@ -45,6 +47,8 @@ def test_filters_become_conditions() -> None:
         ("session_id", f"eq.{ID}"),
         ("created_at", "gte.2026-01-01T00:00:00.000001+00:00"),
         ("created_at", "lt.2026-01-02T00:00:00-03:00"),
+        ("completed_at", "gte.2026-01-03T00:00:00+00:00"),
+        ("completed_at", "lt.2026-01-04T00:00:00+00:00"),
         ("order", "created_at.asc,id.asc"),
         ("limit", "1000"),
     ]
