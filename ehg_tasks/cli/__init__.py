@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ehg_tasks import __version__
-from ehg_tasks.cli import agents, backend, readers, setup, work
+from ehg_tasks.cli import agents, backend, contracts, readers, setup, work
 from ehg_tasks.cli.output import EXIT_CODES, exit_with
 from ehg_tasks.errors import TaskContractError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     epilog=f"Exit codes: {', '.join(_MEANINGS)}.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for panel in (agents, work, readers, backend, setup):
+for panel in (agents, work, contracts, readers, backend, setup):
     app.add_typer(panel.app)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -19,9 +20,25 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 MAX_FILE_BYTES = 64 * 2**20  # far above the limits of the server
 
 ContractId = Annotated[str, typer.Argument(metavar="ID", help="The id of the contract.", show_default=False)]
+IdOrStart = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The id of the contract. With a secret key or as a signed-in user, its first characters do.",
+        show_default=False,
+    ),
+]
 AgentName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the agent.", show_default=False)]
 Token = Annotated[
     str,
@@ -145,15 +162,70 @@ def json_value(option: typer.CallbackParam, given: str | None) -> Any:
     return parse_json(name, given)
 
 
-def time_value(option: typer.CallbackParam, given: str | None) -> datetime | None:
-    """Parse an ISO 8601 time; without a zone, it is local time."""
+def status_names(incomplete: str) -> list[str]:
+    """Return the statuses that begin so, for the shell's completion."""
+    return [status for status in STATUSES if status.startswith(incomplete)]
+
+
+def past_time(option: typer.CallbackParam, given: str | None) -> datetime | None:
+    """Parse a time, or how long ago it was, such as 2h."""
+    return _time(option.opts[0], given, -1)
+
+
+def future_time(option: typer.CallbackParam, given: str | None) -> datetime | None:
+    """Parse a time, or how long it is until then, such as 2h."""
+    return _time(option.opts[0], given, 1)
+
+
+def _time(name: str, given: str | None, sign: int) -> datetime | None:
+    """Parse an ISO 8601 time, local if it has no zone, or a distance from now."""
     if given is None:
         return None
+    distance = re.fullmatch("([0-9]+)([smhdw])", given)
     try:
+        if distance is not None:
+            return datetime.now(UTC) + sign * int(distance[1]) * _UNITS[distance[2]]
         time = datetime.fromisoformat(given)
         return time if time.tzinfo else time.astimezone()
     except (ValueError, OverflowError):
         raise BadArgument(
-            f"{option.opts[0]} is not an ISO 8601 time",
-            hint="Use the form 2026-11-23 or 2026-11-23T09:30:00Z.",
+            f"{name} is not a time: {given[:60]!r}",
+            hint="Use 30s, 15m, 2h, 3d or 1w, or the form 2026-11-23 or 2026-11-23T09:30:00Z.",
         ) from None
+
+
+# --- filters -----------------------------------------------------------------------------------
+
+FILTERS = {
+    "status": option(
+        "--status",
+        "Only those that are pending, in_progress, completed, failed or cancelled.",
+        metavar="STATUS",
+        autocompletion=status_names,
+    ),
+    "target_agent": option("--target", "Only those for this target agent.", metavar="AGENT"),
+    "parent_agent": option("--parent", "Only those from this parent agent.", metavar="AGENT"),
+    "session_id": option("--session", "Only those of this session.", metavar="UUID"),
+    "sd_id": option("--sd", "Only those of this strategic directive.", metavar="ID"),
+    "created_after": option(
+        "--created-after",
+        "Only those created at this time or later: 2026-11-23T09:30, or 2h for two hours ago.",
+        metavar="TIME",
+        callback=past_time,
+    ),
+    "created_before": option(
+        "--created-before", "Only those created before this time.", metavar="TIME", callback=past_time
+    ),
+    "ended_after": option(
+        "--ended-after",
+        "Only those that ended at this time or later.",
+        metavar="TIME",
+        callback=past_time,
+    ),
+    "ended_before": option(
+        "--ended-before", "Only those that ended before this time.", metavar="TIME", callback=past_time
+    ),
+}
+"""The option for each filter of `ehg_tasks.pages.ContractFilters`."""
+WHOSE = ("target_agent", "parent_agent", "session_id", "sd_id")
+"""The filters that say whose contracts they are, for commands that change all that match."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from uuid import UUID
 
 import typer
 
-from ehg_tasks.cli.arguments import AgentName, AsJson
-from ehg_tasks.cli.output import as_text, print_notice, print_result, status_line
+from ehg_tasks.cli import clients
+from ehg_tasks.cli.arguments import FILTERS, WHOSE, AgentName, AsJson, option, past_time, with_options
+from ehg_tasks.cli.bulk import ContractIds, DryRun, Yes, by_ids, change_each, change_matching
+from ehg_tasks.cli.output import as_text, print_notice, print_result
 from ehg_tasks.cli.repeat import repeat, until_stopped
+from ehg_tasks.errors import BadArgument
 
 if TYPE_CHECKING:
-    from ehg_tasks import AgentChange, AgentToken, BackendTasks, CleanupReport, PruneReport, StatusChange
+    from ehg_tasks import AgentChange, AgentToken, CleanupReport, PruneReport, StatusChange
 
     Report = TypeVar("Report", CleanupReport, PruneReport)
 
@@ -22,41 +26,57 @@ app = typer.Typer()
 command = partial(app.command, rich_help_panel="Backend jobs (secret key)")
 
 
-def _backend() -> BackendTasks:
-    from ehg_tasks import BackendTasks
-
-    return BackendTasks.from_env()
+REQUEUE_FILTERS = {name: FILTERS[name] for name in WHOSE} | {
+    "ended_after": option(
+        "--since",
+        "Only those that ended at this time or later: 2026-11-23T09:30, or 2h for two hours ago.",
+        metavar="TIME",
+        callback=past_time,
+    )
+}
 
 
 # --- contracts ---------------------------------------------------------------------------------
 
 
 @command()
+@with_options(REQUEUE_FILTERS)
 def requeue(
-    contract_ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="The ids of the contracts.", show_default=False)
-    ],
+    contract_ids: ContractIds = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed and match the options.")] = False,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="All that were cancelled and match the options.")
+    ] = False,
     max_retries: Annotated[
         int | None,
         typer.Option(min=0, help="How many attempts may follow the next (default: as before)."),
     ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
+    **filters: Any,
 ) -> None:
     """Make contracts that have ended pending again, without their results. Their history stays.
 
-    Stops at the first contract that cannot be requeued, after printing those before it.
+    They are those with the ids, or with --failed or --cancelled, all that match; then it asks first. A
+    contract that cannot be requeued does not keep the others from it.
     """
-    from ehg_tasks.values import uuid_text
+    statuses = {"failed": failed, "cancelled": cancelled}
+    with_ids = by_ids(contract_ids, filters | statuses, dry_run, "--failed --since 1h")
+    if not with_ids and not (failed or cancelled):
+        raise BadArgument("add --failed or --cancelled", hint="Completed contracts are requeued by id.")
+    with clients.backend() as backend:
 
-    ids = [uuid_text("contract_id", contract_id) for contract_id in contract_ids]
-    changes: list[StatusChange] = []
-    with _backend() as backend:
-        try:
-            for contract_id in ids:
-                changes.append(backend.requeue(contract_id, max_retries=max_retries))
-        finally:
-            if changes:
-                print_result(changes, as_json, lambda changes: "\n".join(map(status_line, changes)))
+        def change(contract_id: UUID) -> StatusChange:
+            return backend.requeue(contract_id, max_retries=max_retries)
+
+        if with_ids:
+            change_each(backend, contract_ids or [], change, as_json)
+        else:
+            chosen = [status for status, given in statuses.items() if given]
+            change_matching(
+                backend, "requeue", chosen, filters, change, yes=yes, dry_run=dry_run, as_json=as_json
+            )
 
 
 # --- agents ------------------------------------------------------------------------------------
@@ -79,7 +99,7 @@ def register_agent(
 
     The token is printed as a line of a .env file: EHG_AGENT_TOKEN=…
     """
-    with _backend() as backend:
+    with clients.backend() as backend:
         agent = backend.register_agent(
             name, description=description, max_running=max_running, with_token=with_token
         )
@@ -98,7 +118,7 @@ def rotate_agent(
     as_json: AsJson = False,
 ) -> None:
     """Print a new token for a registered agent, this once."""
-    with _backend() as backend:
+    with clients.backend() as backend:
         agent = backend.rotate_agent(name, grace_minutes=grace)
     until = agent.previous_token_expires_at
     previous = f" The previous one works until {as_text(until)}." if until else ""
@@ -118,23 +138,23 @@ def _print_token(agent: AgentToken, as_json: bool, notice: str) -> None:
 
 
 @command()
-def pause_agent(name: AgentName, as_json: AsJson = False) -> None:
+def pause(name: AgentName, as_json: AsJson = False) -> None:
     """Hand out none of an agent's contracts. Running attempts go on."""
-    with _backend() as backend:
+    with clients.backend() as backend:
         print_result(backend.pause_agent(name), as_json, _agent_line)
 
 
 @command()
-def resume_agent(name: AgentName, as_json: AsJson = False) -> None:
+def resume(name: AgentName, as_json: AsJson = False) -> None:
     """Hand out a paused agent's contracts again."""
-    with _backend() as backend:
+    with clients.backend() as backend:
         print_result(backend.resume_agent(name), as_json, _agent_line)
 
 
 @command()
 def remove_agent(name: AgentName, as_json: AsJson = False) -> None:
     """Remove an agent from the registry. Its contracts stay, and its work needs no token any more."""
-    with _backend() as backend:
+    with clients.backend() as backend:
         print_result(backend.remove_agent(name), as_json, _agent_line)
 
 
@@ -166,7 +186,7 @@ def cleanup(
 
     With --every and --json, each run prints one line of JSON.
     """
-    with nullcontext() if every is None else until_stopped(), _backend() as backend:
+    with nullcontext() if every is None else until_stopped(), clients.backend() as backend:
         wait = max_wait_minutes or None
 
         def clean_up() -> None:
@@ -210,7 +230,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete contracts that ended long ago; their artifacts are kept by default."""
-    with _backend() as backend:
+    with clients.backend() as backend:
         total = _total(lambda: backend.prune(older_than_days=older_than_days, delete_artifacts=artifacts))
     print_result(
         total,
@@ -227,7 +247,7 @@ def describe(
     """Describe the live table: columns, constraints, indexes, policies and triggers."""
     from ehg_tasks.cli.markdown import page
 
-    with _backend() as backend:
+    with clients.backend() as backend:
         description = backend.describe()
     print_result(description, as_json or form == "json", page)
 
@@ -245,7 +265,7 @@ def verify(as_json: AsJson = False) -> None:
     """
     from ehg_tasks.verify import compare
 
-    with _backend() as backend:
+    with clients.backend() as backend:
         verdict = compare(backend.describe())
     result = {
         "matches": verdict.matches,

@@ -48,7 +48,12 @@ FILE_WIDTH = 100_000  # nothing is cut in files and pipes
 def exit_with(error: errors.TaskContractError) -> NoReturn:
     """Print what happened and what to do in one line, and exit with the code of the error."""
     print_notice(f"ehg-tasks: {error}")
-    sys.exit(next((code for code, (_, kinds) in EXIT_CODES.items() if isinstance(error, kinds)), 1))
+    sys.exit(exit_code(error))
+
+
+def exit_code(error: errors.TaskContractError) -> int:
+    """Return the exit code that stands for an error."""
+    return next((code for code, (_, kinds) in EXIT_CODES.items() if isinstance(error, kinds)), 1)
 
 
 # --- texts -------------------------------------------------------------------------------------
@@ -163,8 +168,10 @@ class Column:
     heading: str
     value: Callable[[Any], Any]
     right: bool = False
-    wide_only: bool = False  # omitted in narrow terminals
+    min_console: int = 0  # omitted if the terminal is narrower
+    max_console: int = FILE_WIDTH  # omitted if it is wider
     max_width: int | None = None  # in terminals
+    whole: bool = False  # never cut
     flexible: bool = False  # takes the width that the other columns leave
 
 
@@ -175,19 +182,22 @@ def table(items: Iterable[Any], columns: Sequence[Column]) -> Table:
     from rich.text import Text
 
     width = console().width
-    shown = [column for column in columns if width >= NARROW_WIDTH or not column.wide_only]
+    shown = [column for column in columns if column.min_console <= width <= column.max_console]
+    rows = [[shortened(as_text(column.value(item))) for column in shown] for item in items]
     on_terminal = width < FILE_WIDTH
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    drawn = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    drawn.header_style = "bold"
     drawn.expand = on_terminal and any(column.flexible for column in shown)
-    for column in shown:
+    for n, column in enumerate(shown):
         drawn.add_column(
             column.heading,
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
+            min_width=max((len(row[n]) for row in rows), default=0) if column.whole else None,
             max_width=column.max_width if on_terminal else None,
             ratio=1 if drawn.expand and column.flexible else None,
         )
-    for item in items:
-        drawn.add_row(*(Text(shortened(as_text(column.value(item)))) for column in shown))
+    for row in rows:
+        drawn.add_row(*map(Text, row))
     return drawn

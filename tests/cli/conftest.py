@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +77,31 @@ class Program:
         [line] = result.err.splitlines()
         assert line.startswith("ehg-tasks: ")
         return line
+
+    def at_terminal(self, *arguments: str, columns: int = 80, answer: str = "") -> Result:
+        """Run it at a terminal of this width, where the person has typed `answer` ahead."""
+        terminal, end = pty.openpty()
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        os.write(terminal, answer.encode())
+        process = subprocess.Popen(
+            self.command(*arguments),
+            stdin=end,
+            stdout=end,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env=self.env | {"TERM": "dumb", "COLUMNS": str(columns)},
+        )
+        os.close(end)
+        screen = b""
+        with process:
+            with suppress(OSError):  # at the end: nothing holds the other end open
+                while chunk := os.read(terminal, 65536):
+                    screen += chunk
+            assert process.stderr is not None
+            errors = process.stderr.read()
+        os.close(terminal)
+        return Result(process.returncode, screen.decode().replace("\r\n", "\n"), errors)
 
     def with_env(self, **env: str) -> Program:
         return Program(self.folder, self.env | env, self.secrets)

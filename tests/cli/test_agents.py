@@ -64,8 +64,8 @@ class TestCreate:
 
     def test_repeating_an_id_creates_nothing(self, as_agent: Program) -> None:
         arguments = ["create", "--parent", "P", "--target", "T", "--objective", "x", "--id", SOME_ID]
-        assert as_agent(*arguments, "--json").json["created"] is True
-        assert as_agent(*arguments, "--json").json["created"] is False
+        assert [row["created"] for row in as_agent(*arguments, "--json").json] == [True]
+        assert [row["created"] for row in as_agent(*arguments, "--json").json] == [False]
         assert as_agent(*arguments).out == f"{SOME_ID}  already exists\n"
 
     @pytest.mark.parametrize("form", ["array", "lines"])
@@ -97,7 +97,7 @@ class TestCreate:
             (["--file", "-", "--objective", "-"], "", "only one option can read it"),
             (["--constraints", "{bad"], "", "--constraints is not JSON: Expecting property name"),
             (["--output-schema", "@none"], "", "--output-schema: cannot read none: No such file"),
-            (["--not-before", "tomorrow"], "", "--not-before is not an ISO 8601 time"),
+            (["--not-before", "tomorrow"], "", "--not-before is not a time"),
             (
                 ["--file", "-", "--depends-on", "x"],
                 json.dumps(WORK),
@@ -122,9 +122,14 @@ class TestCreate:
         others = [create(), create()]
         arguments = ["create", "--parent", "P", "--target", "T", "--objective", "x", "--json"]
         waiting = ["--depends-on", others[0], "--depends-on", others[1], "--on-dependency-failure", "run"]
-        dependent = as_agent(*arguments, *waiting).json["contract_id"]
         later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-        delayed = as_agent(*arguments, "--not-before", later).json["contract_id"]
+        dependent, delayed, in_two_hours = (
+            as_agent(*arguments, *options).json[0]["contract_id"]
+            for options in (waiting, ["--not-before", later], ["--not-before", "2h"])
+        )
+        due = agent.outcome(in_two_hours).next_attempt_at
+        assert due is not None
+        assert due > datetime.now(UTC) + timedelta(hours=1)
         assert [(o.waiting, o.waits_for) for o in agent.outcomes([dependent, delayed])] == [
             ("dependencies", 2),
             ("delayed", 0),
@@ -295,7 +300,7 @@ class TestCancel:
         contract = create()
         assert as_agent("cancel", contract, "--reason", "not needed").code == 0
         assert (row(contract)["status"], row(contract)["error_message"]) == ("cancelled", "not needed")
-        assert as_agent("cancel", contract, "--json").json["was_duplicate"] is True
+        assert [row["was_duplicate"] for row in as_agent("cancel", contract, "--json").json] == [True]
 
     def test_an_unknown_contract_is_an_error(self, as_agent: Program) -> None:
         assert "is not a UUID" in as_agent.refuses(7, "cancel", "x")

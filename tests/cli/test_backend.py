@@ -101,20 +101,6 @@ class TestRequeue:
         [again] = as_backend("requeue", contracts[0], "--json").json
         assert (again["status"], again["was_duplicate"]) == ("pending", True)
 
-    def test_it_stops_at_the_first_contract_that_is_refused(
-        self, as_backend: Program, agent: AgentTasks, create: CreateContract, row: ReadRow
-    ) -> None:
-        first, second, third = create(), create(), create()
-        for contract in (first, third):
-            agent.cancel(contract)
-        agent.claim("DESIGN", contract_id=second)
-        assert "contract_id is not a UUID: 'x'" in as_backend.refuses(7, "requeue", first, "x")
-        assert row(first)["status"] == "cancelled"
-        result = as_backend("requeue", first, second, third)
-        assert (result.code, result.out) == (6, f"{first}  pending: task contract requeued\n")
-        assert "(TC003)" in result.err
-        assert row(third)["status"] == "cancelled"
-
 
 class TestAgents:
     def test_the_token_of_a_new_agent_is_printed_once_as_a_line_of_a_dotenv_file(
@@ -152,13 +138,13 @@ class TestAgents:
         create()
         result = as_backend("register-agent", "DESIGN", "--no-token")
         assert (result.code, result.out, result.err) == (0, "", "DESIGN is registered.\n")
-        assert as_backend("pause-agent", "DESIGN").out == "DESIGN  agent paused\n"
-        assert as_backend("pause-agent", "DESIGN", "--json").json["was_duplicate"] is True
+        assert as_backend("pause", "DESIGN").out == "DESIGN  agent paused\n"
+        assert as_backend("pause", "DESIGN", "--json").json["was_duplicate"] is True
         assert as_agent("claim", "DESIGN", "--json").json == []
-        assert as_backend("resume-agent", "DESIGN").out == "DESIGN  agent resumed\n"
+        assert as_backend("resume", "DESIGN").out == "DESIGN  agent resumed\n"
         assert len(as_agent("claim", "DESIGN", "--json").json) == 1
         assert as_backend("remove-agent", "DESIGN").out == "DESIGN  agent removed\n"
-        for command in ("resume-agent", "remove-agent", "rotate-agent"):
+        for command in ("resume", "remove-agent", "rotate-agent"):
             assert 'no registered agent "DESIGN" (TC001)' in as_backend.refuses(5, command, "DESIGN")
 
     def test_a_bad_token_is_refused_without_quoting_it(self, as_agent: Program) -> None:
@@ -229,7 +215,7 @@ class TestVerify:
 @pytest.mark.parametrize(
     "command",
     ["cleanup", "prune", "describe", "verify", f"requeue {SOME_ID}", "register-agent A", "rotate-agent A",
-     "pause-agent A", "resume-agent A", "remove-agent A"],
+     "pause A", "resume A", "remove-agent A"],
 )  # fmt: skip
 def test_backend_jobs_need_the_secret_key(as_agent: Program, project: Project, command: str) -> None:
     assert "Set SUPABASE_SECRET_KEY" in as_agent.refuses(3, *command.split())

@@ -15,8 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from ehg_tasks import AgentTasks, BackendTasks, DashboardTasks, TaskContract
-from ehg_tasks.cli.readers import FILTERS
+from ehg_tasks import AgentTasks, BackendTasks, ContractStatus, DashboardTasks, TaskContract
+from ehg_tasks.cli.arguments import FILTERS, STATUSES
 from ehg_tasks.pages import ContractFilters
 from tests.cli.conftest import CreateContract, Program
 from tests.conftest import Project
@@ -47,6 +47,7 @@ class TestList:
 
     def test_every_filter_of_the_clients_has_an_option(self) -> None:
         assert FILTERS.keys() == ContractFilters.__annotations__.keys()
+        assert list(STATUSES) == list(ContractStatus)
 
     @pytest.mark.parametrize(
         "filters",
@@ -81,6 +82,52 @@ class TestList:
         assert as_backend("count", "--created-before", "2020-01-01").out == "0\n"
         assert as_backend("count", "--created-after", "2099-01-01", "--json").json == 0
 
+    def test_times_may_be_ages(self, as_backend: Program, agent: AgentTasks, create: CreateContract) -> None:
+        ended, _ = create(), create()
+        agent.cancel(ended)
+        assert as_backend("count", "--created-after", "1h", "--created-before", "0s").out == "2\n"
+        assert as_backend("count", "--created-before", "1m").out == "0\n"
+        [row] = as_backend("list", "--ended-after", "2d", "--ended-before", "0s", "--json").json
+        assert row["id"] == ended
+        assert as_backend("count", "--ended-before", "1w").out == "0\n"
+
+    @pytest.mark.parametrize("columns", [80, 120])
+    def test_a_terminal_shows_whole_ids_and_statuses(
+        self, as_backend: Program, agent: AgentTasks, create: CreateContract, columns: int
+    ) -> None:
+        contracts = [create("Draw it. " * 20, target_agent="AN-AGENT-WITH-A-LONG-NAME") for _ in range(2)]
+        [claim, _] = agent.claim("AN-AGENT-WITH-A-LONG-NAME", limit=2)
+        agent.fail(claim, "There is no ink. " * 20, retry=False)
+        result = as_backend.at_terminal("list", columns=columns)
+        header, _, failed, running = result.out.splitlines()
+        assert header.split()[:3] == ["ID", "STATUS", "TARGET"]
+        assert header.split()[-2:] == ["ENDED", "DETAIL"]
+        assert failed.startswith(f"{contracts[0]}  failed       AN-AGENT")
+        assert running.startswith(f"{contracts[1]}  in_progress  AN-AGENT")
+        assert "There is" in failed
+        assert failed.rstrip().endswith("…")
+        assert all(len(line) <= columns for line in (header, failed, running))
+
+    def test_a_file_has_the_objective_and_the_error(
+        self, as_backend: Program, agent: AgentTasks, create: CreateContract
+    ) -> None:
+        create()
+        [claim] = agent.claim("DESIGN")
+        agent.fail(claim, "no ink", retry=False)
+        header, _, row = as_backend("list").out.splitlines()
+        assert header.split() == [
+            "ID",
+            "STATUS",
+            "TARGET",
+            "PARENT",
+            "CREATED",
+            "ENDED",
+            "OBJECTIVE",
+            "ERROR",
+        ]
+        assert "Draw the start page." in row
+        assert row.rstrip().endswith("no ink")
+
     def test_control_characters_of_agents_are_escaped(
         self, as_backend: Program, create: CreateContract, database: psycopg.Connection[Any]
     ) -> None:
@@ -91,7 +138,7 @@ class TestList:
         table = as_backend("list").out
         [line] = [line for line in table.splitlines() if contract in line]
         assert "[red]\\x1b[2J\\x9b2J long" in line
-        assert line.rstrip().endswith("…")
+        assert "long l…" in line
         assert "A\\x1b[31m" in line
         document = as_backend("show", contract, "--json").out
         assert "\x1b" not in table + document
@@ -103,8 +150,13 @@ class TestList:
         [
             (["list", "--status", "done"], "status must be one of pending, in_progress"),
             (["count", "--session", "x"], "session_id is not a UUID"),
-            (["list", "--created-after", "tomorrow"], "--created-after is not an ISO 8601 time. Use the "),
-            (["show", "x"], "is not a UUID"),
+            (
+                ["list", "--created-after", "tomorrow"],
+                "--created-after is not a time: 'tomorrow'. Use 30s, 15m, ",
+            ),
+            (["list", "--ended-before", "1y"], "--ended-before is not a time: '1y'"),
+            (["list", "--ended-before", "9999999999w"], "is not a time"),
+            (["show", "x"], "neither a UUID nor the start of one: 'x'"),
         ],
     )
     def test_bad_arguments_are_refused(self, as_backend: Program, arguments: list[str], error: str) -> None:

@@ -57,7 +57,8 @@ def test_the_command_line_example_hands_over_work(as_agent: Program) -> None:
     draw = as_agent.folder / "draw-page"
     draw.write_text(f"#!{sys.executable}\nimport json, sys\njson.load(sys.stdin)\nprint('{{\"page\": 1}}')\n")
     draw.chmod(0o755)
-    contract = as_agent(*shlex.split(create)[1:], "--json").json["contract_id"]
+    [created] = as_agent(*shlex.split(create)[1:], "--json").json
+    contract = created["contract_id"]
     assert as_agent(*shlex.split(work, comments=True)[1:]).code == 0
     [result] = as_agent(*shlex.split(outcome.replace("CONTRACT_ID", contract))[1:], "--json").json
     assert result["output"] == {"page": 1}

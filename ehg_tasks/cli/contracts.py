@@ -1,0 +1,150 @@
+"""The commands for contracts whose ids are known: outcome, history and cancel."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from ehg_tasks.cli import clients
+from ehg_tasks.cli.arguments import FILTERS, WHOSE, AsJson, IdOrStart, with_options
+from ehg_tasks.cli.bulk import ContractIds, DryRun, Yes, by_ids, change_each, change_matching
+from ehg_tasks.cli.output import NARROW_WIDTH, Column, as_text, fields, print_result, table
+from ehg_tasks.errors import ContractNotFound, ServerBusy
+from ehg_tasks.waiting import Backoff
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ehg_tasks import AgentTasks, Attempt, BackendTasks, Outcome
+
+app = typer.Typer()
+command = partial(app.command, rich_help_panel="Contracts by id (publishable or secret key)")
+
+CANCEL_FILTERS = {name: FILTERS[name] for name in (*WHOSE, "created_after", "created_before")}
+
+
+@command()
+def outcome(
+    contract_ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...",
+            help="The ids of the contracts, or with a secret key the starts of their ids.",
+            show_default=False,
+        ),
+    ],
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the contracts to end.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show the outcomes of contracts whose ids you know, or what they wait for and how far they are.
+
+    Exits with 5 if a contract does not exist, and with 8 if one has not ended after --wait.
+    """
+    with clients.agent_or_backend() as client:
+        ids = [clients.contract_id(client, text) for text in contract_ids]
+        outcomes = _wait_for_outcomes(client, ids, wait)
+    print_result(outcomes, as_json, fields if len(outcomes) == 1 else _outcome_table)
+    if wait and (not_ended := sum(not outcome.status.is_final for outcome in outcomes)):
+        raise ServerBusy(f"{not_ended} of {len(outcomes)} contracts had not ended after {wait:g} s")
+
+
+def _wait_for_outcomes(
+    client: AgentTasks | BackendTasks, contract_ids: list[UUID], seconds: float
+) -> list[Outcome]:
+    """Return the outcomes once all contracts have ended or the time is up."""
+    deadline = time.monotonic() + seconds
+    backoff = Backoff(0.2, 2.0)
+    while True:
+        outcomes = client.outcomes(contract_ids)
+        missing = set(contract_ids) - {o.contract_id for o in outcomes}
+        if missing:
+            raise ContractNotFound(f"there is no task contract {', '.join(sorted(map(str, missing)))}")
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or all(outcome.status.is_final for outcome in outcomes):
+            return outcomes
+        time.sleep(min(backoff.next(), remaining))
+
+
+def _outcome_table(outcomes: list[Outcome]) -> Table:
+    columns = (
+        Column("ID", lambda outcome: outcome.contract_id, whole=True),
+        Column("STATUS", lambda outcome: outcome.status, whole=True),
+        Column("ATTEMPT", lambda outcome: outcome.attempt, right=True),
+        Column("SUMMARY", _summary, flexible=True),
+    )
+    return table(outcomes, columns)
+
+
+def _summary(outcome: Outcome) -> Any:
+    """How the contract has ended, how far it is, or what it waits for."""
+    if outcome.status.is_final:
+        return outcome.result_summary or outcome.error_message
+    due = as_text(outcome.next_attempt_at)
+    waits = {
+        "paused": "its agent is paused",
+        "retry": f"retry from {due}: {outcome.error_message}",
+        "delayed": f"not before {due}",
+        "dependencies": f"waits for {outcome.waits_for} contracts",
+    }
+    return waits.get(outcome.waiting or "", outcome.progress)
+
+
+@command()
+def history(contract_id: IdOrStart, as_json: AsJson = False) -> None:
+    """Show the attempts of a contract, oldest first: at most the newest 100."""
+    with clients.reader_or_agent() as client:
+        attempts = client.history(clients.contract_id(client, contract_id))
+    print_result(attempts, as_json, _history_table, empty="No attempt has begun.")
+
+
+def _history_table(attempts: list[Attempt]) -> Table:
+    columns = (
+        Column("ATTEMPT", lambda attempt: attempt.attempt, right=True),
+        Column("OUTCOME", lambda attempt: attempt.outcome or "running", whole=True),
+        Column("CLAIMED", lambda attempt: attempt.claimed_at),
+        Column("ENDED", lambda attempt: attempt.ended_at, min_console=NARROW_WIDTH),
+        Column("TOKENS", lambda attempt: attempt.execution_tokens, right=True, min_console=NARROW_WIDTH),
+        Column("ERROR OR PROGRESS", lambda attempt: attempt.error_message or attempt.progress, flexible=True),
+    )
+    return table(attempts, columns)
+
+
+@command()
+@with_options(CANCEL_FILTERS)
+def cancel(
+    contract_ids: ContractIds = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="Only those that are pending, not those in progress.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why the contracts are cancelled.")] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    **filters: Any,
+) -> None:
+    """Cancel contracts that are pending or in progress: those with the ids, or all that match the options.
+
+    A contract that cannot be cancelled does not keep the others from it. Without ids, it takes the secret
+    key, and asks first.
+    """
+    if by_ids(contract_ids, filters, dry_run or pending, "--target DESIGN"):
+        with clients.agent_or_backend() as client:
+            change_each(client, contract_ids or [], lambda key: client.cancel(key, reason), as_json)
+        return
+    with clients.backend() as backend:
+        change_matching(
+            backend,
+            "cancel",
+            ["pending"] if pending else ["pending", "in_progress"],
+            filters,
+            lambda key: backend.cancel(key, reason),
+            yes=yes,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
