@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 from asyncio import StreamReader
@@ -16,6 +17,7 @@ from ehg_tasks import limits
 from ehg_tasks.cli.arguments import parse_json
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.worker import AsyncTask, FinalFailure
+from ehg_tasks.worker.telemetry import log
 
 MAX_MESSAGE_BYTES = 4096  # of the last lines on standard error
 POLL_SECONDS = 0.02
@@ -50,6 +52,12 @@ class CommandHandler:
             FinalFailure: the program exited with 65.
             CommandFailed: the program failed in another way, timed out, or its output is not valid.
         """
+        log(
+            logging.INFO,
+            f"task contract {task.contract_id}: claimed, attempt {task.attempt}",
+            agent=task.target_agent,
+            claim=task,
+        )
         contract = task.model_dump(mode="json")
         if task.input_artifacts:
             contract["inputs"] = [artifact.model_dump(mode="json") for artifact in await task.inputs()]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import shutil
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 import typer
 
 from ehg_tasks import limits
 from ehg_tasks.cli.agents import PANEL
-from ehg_tasks.errors import BadArgument
+from ehg_tasks.cli.output import exit_code
+from ehg_tasks.errors import BadArgument, TaskContractError
 
 app = typer.Typer()
 
@@ -51,6 +54,10 @@ def work(
         float,
         typer.Option(min=0, metavar="SECONDS", help="How long programs may continue after a signal."),
     ] = 30,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="Log lines for people, or a JSON object a line."),
+    ] = "text",
     once: Annotated[
         bool,
         typer.Option(
@@ -66,6 +73,8 @@ def work(
     receives neither keys nor the claim token. Exit code 0 completes the contract, 65 fails it without a
     retry, and any other code fails the attempt. The last lines on standard error become the error message.
 
+    It logs to standard error: when it starts, claims a contract, records an outcome, and stops.
+
     On Ctrl-C or SIGTERM, the worker claims no more contracts, lets running programs finish for --grace
     seconds, and releases the rest. A second signal releases them at once.
     """
@@ -80,8 +89,9 @@ def work(
     from ehg_tasks import AgentTasks
     from ehg_tasks.cli.command_handler import CommandHandler
     from ehg_tasks.worker import Worker
+    from ehg_tasks.worker.telemetry import log
 
-    _log_to_stderr()
+    _log_to_stderr(log_format)
     with AgentTasks.from_env() as client:
         worker = Worker(
             client,
@@ -93,7 +103,19 @@ def work(
             grace_seconds=grace,
             until_idle=once,
         )
-        worker.run()
+        log(
+            logging.INFO,
+            f"working for {agent} at {client.connection.url} with {arguments[0]}: {concurrency} at"
+            f" once, leases of {lease} s, renewed every {worker.seconds_between_renewals:g} s",
+            agent=agent,
+        )
+        try:
+            worker.run()
+        except TaskContractError as error:
+            if log_format == "json":  # the worker has logged it; every line is JSON
+                raise typer.Exit(exit_code(error)) from None
+            raise
+        log(logging.INFO, "stopped", agent=agent)
 
 
 class _WithoutTraceback(logging.Formatter):
@@ -103,9 +125,22 @@ class _WithoutTraceback(logging.Formatter):
         return super().format(logging.makeLogRecord(vars(record) | {"exc_info": None, "exc_text": None}))
 
 
-def _log_to_stderr() -> None:
+class _JsonLine(logging.Formatter):
+    """Writes the record as a JSON object; its names are those of the worker's records."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": record.levelname, "message": record.getMessage()}
+        extra = {name: getattr(record, name, None) for name in ("agent", "contract_id", "attempt", "seconds")}
+        if extra["seconds"] is not None:
+            extra["seconds"] = round(extra["seconds"], 3)
+        return json.dumps(line | extra)
+
+
+def _log_to_stderr(log_format: str) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_WithoutTraceback("%(asctime)s %(levelname)s %(message)s"))
+    text = _WithoutTraceback("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(_JsonLine() if log_format == "json" else text)
     logger = logging.getLogger("ehg_tasks.worker")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -352,3 +354,40 @@ def test_an_unknown_key_ends_the_worker(program: Program) -> None:
     result = unknown("work", "--agent", "A", "--exec", "true")
     assert (result.code, result.out) == (4, "")
     assert result.err.splitlines()[-1].startswith("ehg-tasks: ")
+
+
+class TestLog:
+    def test_it_says_what_it_does_when_it_starts_claims_and_stops(
+        self, as_agent: Program, create: CreateContract
+    ) -> None:
+        contract = create("x")
+        secret = "a secret argument"
+        log = work(as_agent, shlex.join(["true", secret]), "--lease", "30", "--renew-every", "3")
+        start, claimed, completed, stopped = (line.split(" INFO ")[1] for line in log.splitlines())
+        url = as_agent.env["SUPABASE_URL"]
+        assert start == f"working for DESIGN at {url} with true: 1 at once, leases of 30 s, renewed every 3 s"
+        assert claimed == f"task contract {contract}: claimed, attempt 1"
+        assert completed.startswith(f"task contract {contract}: completed")
+        assert stopped == "stopped"
+        assert secret not in log
+
+    def test_as_json_every_line_is_an_object(
+        self, as_agent: Program, program: Program, create: CreateContract, command: str
+    ) -> None:
+        contract = create("exit 65")
+        log = work(as_agent, command, "--log-format", "json")
+        start, claimed, failed, stopped = map(json.loads, log.splitlines())
+        for line in (start, claimed, failed, stopped):
+            assert line.keys() == start.keys()
+            assert line["agent"] == "DESIGN"
+        assert start["message"].startswith("working for DESIGN at ")
+        assert (claimed["contract_id"], claimed["attempt"]) == (contract, 1)
+        assert (failed["contract_id"], failed["level"]) == (contract, "WARNING")
+        assert failed["seconds"] > 0
+        assert datetime.fromisoformat(failed["time"]) >= datetime.fromisoformat(start["time"])
+
+        unknown = program.with_env(SUPABASE_PUBLISHABLE_KEY="sb_publishable_" + "x" * 22 + "_12345678")
+        result = unknown("work", "--agent", "A", "--exec", "true", "--log-format", "json")
+        messages = [json.loads(line)["message"] for line in result.err.splitlines()]
+        assert result.code == 4
+        assert any(message.startswith("the worker ends: ") for message in messages)
