@@ -1,82 +1,31 @@
-"""The commands of backend jobs, with the secret key: requeue, agents, clean up, prune, describe, verify."""
+"""The commands of backend jobs, with the secret key: agents, clean up, prune, describe, verify."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from ehg_tasks.cli import clients
-from ehg_tasks.cli.arguments import FILTERS, WHOSE, AgentName, AsJson, option, past_time, with_options
-from ehg_tasks.cli.bulk import ContractIds, DryRun, Yes, by_ids, change_each, change_matching
+from ehg_tasks.cli.arguments import AgentName, AsJson
+from ehg_tasks.cli.bulk import DryRun, Yes, confirm
 from ehg_tasks.cli.output import as_text, print_notice, print_result
 from ehg_tasks.cli.repeat import repeat, until_stopped
-from ehg_tasks.errors import BadArgument
 
 if TYPE_CHECKING:
-    from ehg_tasks import AgentChange, AgentToken, CleanupReport, PruneReport, StatusChange
+    from ehg_tasks import AgentChange, AgentToken, CleanupReport, PruneReport
 
     Report = TypeVar("Report", CleanupReport, PruneReport)
 
+FINAL = ("completed", "failed", "cancelled")
+MAX_DAYS = 36_500  # a hundred years: Python's times end in the year 1
+
 app = typer.Typer()
 command = partial(app.command, rich_help_panel="Backend jobs (secret key)")
-
-
-REQUEUE_FILTERS = {name: FILTERS[name] for name in WHOSE} | {
-    "ended_after": option(
-        "--since",
-        "Only those that ended at this time or later: 2026-11-23T09:30, or 2h for two hours ago.",
-        metavar="TIME",
-        callback=past_time,
-    )
-}
-
-
-# --- contracts ---------------------------------------------------------------------------------
-
-
-@command()
-@with_options(REQUEUE_FILTERS)
-def requeue(
-    contract_ids: ContractIds = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed and match the options.")] = False,
-    cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="All that were cancelled and match the options.")
-    ] = False,
-    max_retries: Annotated[
-        int | None,
-        typer.Option(min=0, help="How many attempts may follow the next (default: as before)."),
-    ] = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    **filters: Any,
-) -> None:
-    """Make contracts that have ended pending again, without their results. Their history stays.
-
-    They are those with the ids, or with --failed or --cancelled, all that match; then it asks first. A
-    contract that cannot be requeued does not keep the others from it.
-    """
-    statuses = {"failed": failed, "cancelled": cancelled}
-    with_ids = by_ids(contract_ids, filters | statuses, dry_run, "--failed --since 1h")
-    if not with_ids and not (failed or cancelled):
-        raise BadArgument("add --failed or --cancelled", hint="Completed contracts are requeued by id.")
-    with clients.backend() as backend:
-
-        def change(contract_id: UUID) -> StatusChange:
-            return backend.requeue(contract_id, max_retries=max_retries)
-
-        if with_ids:
-            change_each(backend, contract_ids or [], change, as_json)
-        else:
-            chosen = [status for status, given in statuses.items() if given]
-            change_matching(
-                backend, "requeue", chosen, filters, change, yes=yes, dry_run=dry_run, as_json=as_json
-            )
 
 
 # --- agents ------------------------------------------------------------------------------------
@@ -222,20 +171,35 @@ def _report_line(report: CleanupReport) -> str:
 @command()
 def prune(
     older_than_days: Annotated[
-        int, typer.Option(min=0, help="Delete contracts that ended more than this many days ago.")
+        int,
+        typer.Option(min=0, max=MAX_DAYS, help="Delete contracts that ended more than this many days ago."),
     ] = 30,
     artifacts: Annotated[
         bool, typer.Option("--artifacts", help="Delete the artifacts that hold their outputs too.")
     ] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete contracts that ended long ago; their artifacts are kept by default."""
+    """Delete contracts that ended long ago; their artifacts are kept by default. Asks first.
+
+    A dry run counts the contracts; how many artifacts would be deleted is not known.
+    """
     with clients.backend() as backend:
+        ended_before = datetime.now(UTC) - timedelta(days=older_than_days)
+        count = sum(backend.count(status=status, ended_before=ended_before) for status in FINAL)
+        number = f"{count} contracts that ended before {as_text(ended_before)}"
+        if dry_run:
+            found = {"deleted_count": count, "deleted_artifact_count": None, "dry_run": True}
+            print_result(found, as_json, lambda _: f"would delete {number}")
+            return
+        if count:
+            confirm(f"delete {number}{', and the artifacts of their outputs' if artifacts else ''}", yes)
         total = _total(lambda: backend.prune(older_than_days=older_than_days, delete_artifacts=artifacts))
     print_result(
-        total,
+        total.model_dump() | {"dry_run": False},
         as_json,
-        lambda total: f"{total.deleted_count} contracts and {total.deleted_artifact_count} artifacts deleted",
+        lambda _: f"{total.deleted_count} contracts and {total.deleted_artifact_count} artifacts deleted",
     )
 
 

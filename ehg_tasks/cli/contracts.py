@@ -1,4 +1,4 @@
-"""The commands for contracts whose ids are known: outcome, history and cancel."""
+"""The commands for contracts by their ids: outcome, history, cancel and requeue."""
 
 from __future__ import annotations
 
@@ -10,21 +10,29 @@ from uuid import UUID
 import typer
 
 from ehg_tasks.cli import clients
-from ehg_tasks.cli.arguments import FILTERS, WHOSE, AsJson, IdOrStart, with_options
+from ehg_tasks.cli.arguments import FILTERS, WHOSE, AsJson, IdOrStart, option, past_time, with_options
 from ehg_tasks.cli.bulk import ContractIds, DryRun, Yes, by_ids, change_each, change_matching
 from ehg_tasks.cli.output import NARROW_WIDTH, Column, as_text, fields, print_result, table
-from ehg_tasks.errors import ContractNotFound, ServerBusy
+from ehg_tasks.errors import BadArgument, ContractNotFound, ServerBusy
 from ehg_tasks.waiting import Backoff
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ehg_tasks import AgentTasks, Attempt, BackendTasks, Outcome
+    from ehg_tasks import AgentTasks, Attempt, BackendTasks, Outcome, StatusChange
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel="Contracts by id (publishable or secret key)")
 
 CANCEL_FILTERS = {name: FILTERS[name] for name in (*WHOSE, "created_after", "created_before")}
+REQUEUE_FILTERS = {name: FILTERS[name] for name in WHOSE} | {
+    "ended_after": option(
+        "--since",
+        "Only those that ended at this time or later: 2026-11-23T09:30, or 2h for two hours ago.",
+        metavar="TIME",
+        callback=past_time,
+    )
+}
 
 
 @command()
@@ -148,3 +156,44 @@ def cancel(
             dry_run=dry_run,
             as_json=as_json,
         )
+
+
+@command()
+@with_options(REQUEUE_FILTERS)
+def requeue(
+    contract_ids: ContractIds = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed and match the options.")] = False,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="All that were cancelled and match the options.")
+    ] = False,
+    max_retries: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many attempts may follow the next (default: as before)."),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    **filters: Any,
+) -> None:
+    """Make contracts that have ended pending again, without their results. Their history stays.
+    It takes the secret key.
+
+    They are those with the ids, or with --failed or --cancelled, all that match; then it asks first. A
+    contract that cannot be requeued does not keep the others from it.
+    """
+    statuses = {"failed": failed, "cancelled": cancelled}
+    with_ids = by_ids(contract_ids, filters | statuses, dry_run, "--failed --since 1h")
+    if not with_ids and not (failed or cancelled):
+        raise BadArgument("add --failed or --cancelled", hint="Completed contracts are requeued by id.")
+    with clients.backend() as backend:
+
+        def change(contract_id: UUID) -> StatusChange:
+            return backend.requeue(contract_id, max_retries=max_retries)
+
+        if with_ids:
+            change_each(backend, contract_ids or [], change, as_json)
+        else:
+            chosen = [status for status, given in statuses.items() if given]
+            change_matching(
+                backend, "requeue", chosen, filters, change, yes=yes, dry_run=dry_run, as_json=as_json
+            )

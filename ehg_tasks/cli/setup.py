@@ -11,6 +11,7 @@ import typer
 
 from ehg_tasks import migrations
 from ehg_tasks.cli.arguments import AsJson
+from ehg_tasks.cli.bulk import DryRun, Yes, confirm
 from ehg_tasks.cli.demo import demo
 from ehg_tasks.cli.output import print_notice, print_result
 from ehg_tasks.cli.repeat import until_stopped
@@ -154,9 +155,15 @@ def env(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 
 @local_app.command()
-def reset(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Recreate the database from the migrations; the keys are kept."""
-    _stack(directory).reset()
+def reset(directory: Directory = DEFAULT_DIRECTORY, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Recreate the database from the migrations; the keys are kept. Asks first."""
+    stack = _stack(directory)
+    action = f"delete everything in the database in {stack.folder}"
+    if dry_run:
+        print_notice(f"Would {action}.")
+        return
+    confirm(action, yes)
+    stack.reset()
     print_notice("The database is empty, and the migrations are applied.")
 
 

@@ -63,27 +63,55 @@ class TestCleanup:
         assert (process.returncode, errors) == (0, b"")
 
 
-def test_prune_deletes_contracts_that_ended_long_ago(
-    as_backend: Program, agent: AgentTasks, create: CreateContract, database: psycopg.Connection[Any]
-) -> None:
-    old, recent = create(), create()
-    for contract in (old, recent):
+class TestPrune:
+    def test_contracts_that_ended_long_ago_are_deleted(
+        self,
+        as_backend: Program,
+        agent: AgentTasks,
+        create: CreateContract,
+        database: psycopg.Connection[Any],
+    ) -> None:
+        old, recent = create(), create()
+        for contract in (old, recent):
+            agent.cancel(contract)
+        make_old(database, old, "completed_at")
+        assert as_backend("prune", "--older-than-days", "50").out == "0 contracts and 0 artifacts deleted\n"
+        dry_run = as_backend("prune", "--dry-run", "--json").json
+        assert dry_run == {"deleted_count": 1, "deleted_artifact_count": None, "dry_run": True}
+        assert "would delete 1 contracts that ended before 20" in as_backend("prune", "--dry-run").out
+        pruned = as_backend("prune", "--yes", "--json").json
+        assert pruned == {"deleted_count": 1, "deleted_artifact_count": 0, "dry_run": False}
+        assert [contract["id"] for contract in as_backend("list", "--json").json] == [recent]
+
+    def test_it_asks_first(
+        self, as_backend: Program, agent: AgentTasks, create: CreateContract, row: ReadRow
+    ) -> None:
+        contract = create()
         agent.cancel(contract)
-    make_old(database, old, "completed_at")
-    assert as_backend("prune", "--older-than-days", "50").out == "0 contracts and 0 artifacts deleted\n"
-    assert as_backend("prune", "--json").json == {"deleted_count": 1, "deleted_artifact_count": 0}
-    assert [contract["id"] for contract in as_backend("list", "--json").json] == [recent]
+        command = ("prune", "--older-than-days", "0")
+        error = as_backend.refuses(7, *command)
+        assert "will not delete 1 contracts that ended before" in error
+        assert error.endswith("Add --yes, or --dry-run to see what would be done.")
+        declined = as_backend.at_terminal(*command, "--artifacts", answer="n\n")
+        assert "and the artifacts of their outputs? [y/N]: ehg-tasks: nothing was changed\n" in declined.err
+        assert (declined.code, row(contract)["status"]) == (1, "cancelled")
+        assert as_backend.at_terminal(*command, answer="y\n").out.endswith(
+            "1 contracts and 0 artifacts deleted\n"
+        )
 
-
-def test_prune_deletes_the_outputs_too_on_request(
-    as_backend: Program, agent: AgentTasks, create: CreateContract, database: psycopg.Connection[Any]
-) -> None:
-    contract = create()
-    [claim] = agent.claim("DESIGN")
-    agent.complete(claim, output={"page": 1})
-    make_old(database, contract, "completed_at")
-    assert as_backend("prune", "--artifacts").out == "1 contracts and 1 artifacts deleted\n"
-    assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (0,)
+    def test_outputs_are_deleted_too_on_request(
+        self,
+        as_backend: Program,
+        agent: AgentTasks,
+        create: CreateContract,
+        database: psycopg.Connection[Any],
+    ) -> None:
+        contract = create()
+        [claim] = agent.claim("DESIGN")
+        agent.complete(claim, output={"page": 1})
+        make_old(database, contract, "completed_at")
+        assert as_backend("prune", "--artifacts", "--yes").out == "1 contracts and 1 artifacts deleted\n"
+        assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (0,)
 
 
 class TestRequeue:

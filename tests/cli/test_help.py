@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,3 +50,19 @@ def test_wrong_usage_exits_with_2(program: Program) -> None:
     result = program("list", "--nonsense")
     assert (result.code, result.out) == (2, "")
     assert "Usage: " in result.err
+
+
+def test_the_shell_completes_statuses(program: Program) -> None:
+    script = Path(sys.executable).with_name("ehg-tasks")
+    process = subprocess.run(
+        [script],
+        env=program.env
+        | {
+            "_EHG_TASKS_COMPLETE": "complete_bash",
+            "COMP_WORDS": "ehg-tasks list --status c",
+            "COMP_CWORD": "3",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert process.stdout.split() == ["completed", "cancelled"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ehg_tasks import AgentTasks, ContractNotFound
 from ehg_tasks.local import LocalStack
 from tests.cli.conftest import Program
 
@@ -33,7 +34,17 @@ def test_a_stack_from_start_to_stop(program: Program, tmp_path: Path) -> None:
         assert dict(line.split("=", 1) for line in env.splitlines()) == stack.env()
         (tmp_path / ".env").write_text(env)
         assert bare("demo").code == 0
-        assert bare("local", "reset").code == 0
+        assert "will not delete everything in the database in" in bare.refuses(7, "local", "reset")
+        assert bare("local", "reset", "--dry-run").err == (
+            f"Would delete everything in the database in {stack.folder}.\n"
+        )
+        with AgentTasks(stack.settings()) as agent:
+            kept = agent.create(parent_agent="P", target_agent="T", objective="x").contract_id
+            declined = bare.at_terminal("local", "reset", answer="\n")
+            assert (declined.code, agent.outcome(kept).status) == (1, "pending")
+            assert bare("local", "reset", "--yes").code == 0
+            with pytest.raises(ContractNotFound):
+                agent.outcome(kept)
         assert bare("local", "env").out == env
     finally:
         assert bare("local", "stop").code == 0
