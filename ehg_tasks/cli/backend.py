@@ -88,14 +88,14 @@ def _print_token(agent: AgentToken, as_json: bool, notice: str) -> None:
 
 @command()
 def pause(name: AgentName, as_json: AsJson = False) -> None:
-    """Hand out none of an agent's contracts. Running attempts go on."""
+    """Pause an agent: none of its contracts are handed out. Running attempts go on."""
     with clients.backend() as backend:
         print_result(backend.pause_agent(name), as_json, _agent_line)
 
 
 @command()
 def resume(name: AgentName, as_json: AsJson = False) -> None:
-    """Hand out a paused agent's contracts again."""
+    """Resume a paused agent: its contracts are handed out again."""
     with clients.backend() as backend:
         print_result(backend.resume_agent(name), as_json, _agent_line)
 

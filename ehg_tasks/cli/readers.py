@@ -9,6 +9,7 @@ import typer
 
 from ehg_tasks.cli import clients
 from ehg_tasks.cli.arguments import FILTERS, AsJson, IdOrStart, with_options
+from ehg_tasks.cli.metrics import metrics
 from ehg_tasks.cli.output import (
     NARROW_WIDTH,
     Column,
@@ -158,3 +159,6 @@ def _overview(stats: list[ContractStats], newest: list[TaskContract]) -> Group:
     from rich.console import Group
 
     return Group(_stats_table(stats), "", contract_table(newest))
+
+
+command()(metrics)

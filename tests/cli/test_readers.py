@@ -277,7 +277,7 @@ class TestWatch:
 
 class TestCredentials:
     @pytest.mark.parametrize(
-        "arguments", [["list"], ["count"], ["show", SESSION], ["stats"], ["agents"], ["watch"]]
+        "arguments", [["list"], ["count"], ["show", SESSION], ["stats"], ["agents"], ["watch"], ["metrics"]]
     )
     def test_readers_need_a_secret_key_or_a_user(self, as_agent: Program, arguments: list[str]) -> None:
         assert HINT in as_agent.refuses(3, *arguments)
