@@ -40,7 +40,7 @@ class TestById:
         agent.claim("DESIGN", contract_id=claimed)
         for contract in (first, last):
             agent.cancel(contract)
-        result = as_backend("requeue", first, claimed, last)
+        result = as_backend.here("requeue", first, claimed, last)
         assert (result.code, result.out.splitlines()) == (
             6,
             [f"{contract}  pending: task contract requeued" for contract in (first, last)],
@@ -49,17 +49,17 @@ class TestById:
         assert error.startswith(f"ehg-tasks: task contract {claimed} is in_progress (TC003)")
         assert statuses(first, claimed, last) == ["pending", "in_progress", "pending"]
 
-        printed = as_backend("cancel", first, last, "--json")
+        printed = as_backend.here("cancel", first, last, "--json")
         assert [row["status"] for row in printed.json] == ["cancelled", "cancelled"]
-        unknown = as_backend("cancel", SESSION, claimed, "--json")
+        unknown = as_backend.here("cancel", SESSION, claimed, "--json")
         assert (unknown.code, [row["contract_id"] for row in json.loads(unknown.out)]) == (5, [claimed])
 
     def test_nothing_is_changed_if_an_id_is_malformed(
         self, as_backend: Program, as_agent: Program, create: CreateContract, statuses: Statuses
     ) -> None:
         contract = create()
-        assert "contract_id is not a UUID: 'x'" in as_agent.refuses(7, "cancel", contract, "x")
-        assert "nor the start of one: 'x'" in as_backend.refuses(7, "cancel", contract, "x")
+        assert "contract_id is not a UUID: 'x'" in as_agent.here("cancel", contract, "x").refusal(7)
+        assert "nor the start of one: 'x'" in as_backend.here("cancel", contract, "x").refusal(7)
         assert statuses(contract) == ["pending"]
 
     def test_an_id_may_be_given_by_its_start_with_a_key_that_can_look_it_up(
@@ -75,17 +75,17 @@ class TestById:
             create(contract_id=contract_id)
         agent.claim("DESIGN", contract_id=other)
         start = contract.replace("-", "")
-        assert as_user("show", start, "--json").json["id"] == contract
-        assert [row["attempt"] for row in as_user("history", other, "--json").json] == [1]
-        assert as_backend("outcome", start, "--json").json[0]["contract_id"] == contract
-        assert as_backend("history", start).err == "No attempt has begun.\n"
-        assert as_backend("cancel", start, "--json").json[0]["contract_id"] == contract
-        assert as_backend("requeue", start, "--json").json[0]["contract_id"] == contract
-        error = as_backend.refuses(7, "cancel", "ab00")
+        assert as_user.here("show", start, "--json").json["id"] == contract
+        assert [row["attempt"] for row in as_user.here("history", other, "--json").json] == [1]
+        assert as_backend.here("outcome", start, "--json").json[0]["contract_id"] == contract
+        assert as_backend.here("history", start).err == "No attempt has begun.\n"
+        assert as_backend.here("cancel", start, "--json").json[0]["contract_id"] == contract
+        assert as_backend.here("requeue", start, "--json").json[0]["contract_id"] == contract
+        error = as_backend.here("cancel", "ab00").refusal(7)
         assert f"several contract ids begin with ab00, such as {contract} and {other}" in error
-        assert "id begins with ab01" in as_user.refuses(5, "history", "ab01")
+        assert "id begins with ab01" in as_user.here("history", "ab01").refusal(5)
         for command in ("cancel", "outcome", "history"):
-            error = as_agent.refuses(7, command, "ab00")
+            error = as_agent.here(command, "ab00").refusal(7)
             assert error.endswith("An agent cannot look ids up: give the whole id, or use a secret key.")
 
 
@@ -101,11 +101,11 @@ class TestRequeue:
         ours, theirs, cancelled = fail(), fail(target_agent="QA"), create()
         agent.cancel(cancelled)
         command = ("requeue", "--failed", "--target", "DESIGN", "--yes", "--json")
-        assert as_backend(*command, "--since", "2099-01-01").json == []
-        [change] = as_backend(*command, "--since", "1h").json
+        assert as_backend.here(*command, "--since", "2099-01-01").json == []
+        [change] = as_backend.here(*command, "--since", "1h").json
         assert (change["contract_id"], change["status"]) == (ours, "pending")
         assert statuses(ours, theirs, cancelled) == ["pending", "failed", "cancelled"]
-        result = as_backend("requeue", "--failed", "--cancelled", "--yes")
+        result = as_backend.here("requeue", "--failed", "--cancelled", "--yes")
         assert (result.code, len(result.out.splitlines())) == (0, 2)
         assert statuses(theirs, cancelled) == ["pending", "pending"]
 
@@ -122,7 +122,7 @@ class TestRequeue:
     def test_ids_or_options_must_select_contracts(
         self, as_backend: Program, arguments: list[str], error: str
     ) -> None:
-        assert error in as_backend.refuses(7, "requeue", "--yes", *arguments)
+        assert error in as_backend.here("requeue", "--yes", *arguments).refusal(7)
 
 
 class TestCancel:
@@ -132,7 +132,7 @@ class TestCancel:
         waiting, running, other = create(session_id=SESSION), create(session_id=SESSION), create()
         dependent = create(session_id=SESSION, depends_on=[running])
         agent.claim("DESIGN", contract_id=running)
-        result = as_backend("cancel", "--session", SESSION, "--reason", "no longer needed", "--yes")
+        result = as_backend.here("cancel", "--session", SESSION, "--reason", "no longer needed", "--yes")
         assert (result.code, len(result.out.splitlines())) == (0, 3)
         assert statuses(waiting, running, dependent, other) == ["cancelled"] * 3 + ["pending"]
 
@@ -141,13 +141,13 @@ class TestCancel:
     ) -> None:
         waiting, running = create(), create()
         agent.claim("DESIGN", contract_id=running)
-        as_backend("cancel", "--target", "DESIGN", "--pending", "--yes")
+        as_backend.here("cancel", "--target", "DESIGN", "--pending", "--yes")
         assert statuses(waiting, running) == ["cancelled", "in_progress"]
 
     def test_options_take_the_secret_key(self, as_agent: Program, create: CreateContract) -> None:
         create()
-        assert "Set SUPABASE_SECRET_KEY" in as_agent.refuses(3, "cancel", "--target", "DESIGN", "--yes")
-        assert "no contracts are selected" in as_agent.refuses(7, "cancel", "--yes")
+        assert "Set SUPABASE_SECRET_KEY" in as_agent.here("cancel", "--target", "DESIGN", "--yes").refusal(3)
+        assert "no contracts are selected" in as_agent.here("cancel", "--yes").refusal(7)
 
 
 class TestAsking:
@@ -170,7 +170,7 @@ class TestAsking:
         self, as_backend: Program, create: CreateContract, statuses: Statuses
     ) -> None:
         contract = create()
-        error = as_backend.refuses(7, "cancel", "--target", "DESIGN")
+        error = as_backend.here("cancel", "--target", "DESIGN").refusal(7)
         assert "will not cancel 1 contract (1 pending for DESIGN) without asking" in error
         assert "Add --yes, or --dry-run" in error
         assert statuses(contract) == ["pending"]
@@ -179,12 +179,12 @@ class TestAsking:
         self, as_backend: Program, fail: CreateContract, statuses: Statuses
     ) -> None:
         contracts = [fail(), fail()]
-        result = as_backend("requeue", "--failed", "--dry-run")
+        result = as_backend.here("requeue", "--failed", "--dry-run")
         assert [contract in result.out for contract in contracts] == [True, True]
         assert "no ink" in result.out
         assert result.err == "Would requeue 2 contracts (2 failed for DESIGN). Nothing was changed.\n"
-        printed = as_backend("requeue", "--failed", "--dry-run", "--json").json
+        printed = as_backend.here("requeue", "--failed", "--dry-run", "--json").json
         assert [row["contract_id"] for row in printed] == contracts
         assert statuses(*contracts) == ["failed", "failed"]
-        real = as_backend("requeue", "--failed", "--yes", "--json").json
+        real = as_backend.here("requeue", "--failed", "--yes", "--json").json
         assert [row.keys() for row in real] == [row.keys() for row in printed]

@@ -32,18 +32,18 @@ class TestList:
         self, as_backend: Program, create: CreateContract
     ) -> None:
         ids = [create() for _ in range(3)]
-        assert [contract["id"] for contract in as_backend("list", "--json").json] == ids
-        newest = as_backend("list", "--newest", "--limit", "2", "--json").json
+        assert [contract["id"] for contract in as_backend.here("list", "--json").json] == ids
+        newest = as_backend.here("list", "--newest", "--limit", "2", "--json").json
         assert [contract["id"] for contract in newest] == [ids[2], ids[1]]
 
     def test_a_notice_says_that_there_are_more_than_the_limit(
         self, as_backend: Program, create: CreateContract
     ) -> None:
         ids = [create() for _ in range(3)]
-        result = as_backend("list", "--limit", "2")
+        result = as_backend.here("list", "--limit", "2")
         assert [contract in result.out for contract in ids] == [True, True, False]
         assert result.err == "There are more than these 2. Raise --limit, or filter.\n"
-        assert as_backend("list", "--limit", "3").err == ""
+        assert as_backend.here("list", "--limit", "3").err == ""
 
     def test_every_filter_of_the_clients_has_an_option(self) -> None:
         assert FILTERS.keys() == ContractFilters.__annotations__.keys()
@@ -72,24 +72,24 @@ class TestList:
         database.execute("insert into public.strategic_directives_v2 (id) values ('SD-1')")
         wanted = create(target_agent="QA", session_id=SESSION, parent_agent="LEAD", sd_id="SD-1")
         agent.cancel(create())
-        assert [contract["id"] for contract in as_backend("list", "--json", *filters).json] == [wanted]
-        assert as_backend("count", *filters).out == "1\n"
+        assert [contract["id"] for contract in as_backend.here("list", "--json", *filters).json] == [wanted]
+        assert as_backend.here("count", *filters).out == "1\n"
 
     def test_created_after_and_created_before_are_bounds(
         self, as_backend: Program, create: CreateContract
     ) -> None:
         create()
-        assert as_backend("count", "--created-before", "2020-01-01").out == "0\n"
-        assert as_backend("count", "--created-after", "2099-01-01", "--json").json == 0
+        assert as_backend.here("count", "--created-before", "2020-01-01").out == "0\n"
+        assert as_backend.here("count", "--created-after", "2099-01-01", "--json").json == 0
 
     def test_times_may_be_ages(self, as_backend: Program, agent: AgentTasks, create: CreateContract) -> None:
         ended, _ = create(), create()
         agent.cancel(ended)
-        assert as_backend("count", "--created-after", "1h", "--created-before", "0s").out == "2\n"
-        assert as_backend("count", "--created-before", "1m").out == "0\n"
-        [row] = as_backend("list", "--ended-after", "2d", "--ended-before", "0s", "--json").json
+        assert as_backend.here("count", "--created-after", "1h", "--created-before", "0s").out == "2\n"
+        assert as_backend.here("count", "--created-before", "1m").out == "0\n"
+        [row] = as_backend.here("list", "--ended-after", "2d", "--ended-before", "0s", "--json").json
         assert row["id"] == ended
-        assert as_backend("count", "--ended-before", "1w").out == "0\n"
+        assert as_backend.here("count", "--ended-before", "1w").out == "0\n"
 
     @pytest.mark.parametrize("columns", [80, 120])
     def test_a_terminal_shows_whole_ids_and_statuses(
@@ -114,7 +114,7 @@ class TestList:
         create()
         [claim] = agent.claim("DESIGN")
         agent.fail(claim, "no ink", retry=False)
-        header, _, row = as_backend("list").out.splitlines()
+        header, _, row = as_backend.here("list").out.splitlines()
         assert header.split() == [
             "ID",
             "STATUS",
@@ -135,12 +135,12 @@ class TestList:
         contract = create(objective)
         # Only a direct write can leave such a name.
         database.execute("update public.agent_task_contracts set target_agent = e'A\\x1b[31m'")
-        table = as_backend("list").out
+        table = as_backend.here("list").out
         [line] = [line for line in table.splitlines() if contract in line]
         assert "[red]\\x1b[2J\\x9b2J long" in line
         assert "long l…" in line
         assert "A\\x1b[31m" in line
-        document = as_backend("show", contract, "--json").out
+        document = as_backend.here("show", contract, "--json").out
         assert "\x1b" not in table + document
         assert "\x9b" not in table + document
         assert json.loads(document)["objective"] == objective
@@ -160,30 +160,30 @@ class TestList:
         ],
     )
     def test_bad_arguments_are_refused(self, as_backend: Program, arguments: list[str], error: str) -> None:
-        assert error in as_backend.refuses(7, *arguments)
+        assert error in as_backend.here(*arguments).refusal(7)
 
 
 class TestShow:
     def test_every_column_is_shown(self, as_backend: Program, create: CreateContract) -> None:
         contract = create("one\ntwo", constraints={"color": "grün"})
-        assert as_backend("show", contract, "--json").json.keys() == TaskContract.model_fields.keys()
-        lines = as_backend("show", contract).out.splitlines()
+        assert as_backend.here("show", contract, "--json").json.keys() == TaskContract.model_fields.keys()
+        lines = as_backend.here("show", contract).out.splitlines()
         assert f"id                          {contract}" in lines
         assert 'constraints                 {"color": "grün"}' in lines
         assert lines[lines.index("objective                   one") + 1].strip() == "two"
 
     def test_an_unknown_contract_is_an_error(self, as_backend: Program) -> None:
-        error = as_backend.refuses(5, "show", SESSION)
+        error = as_backend.here("show", SESSION).refusal(5)
         assert error == f"ehg-tasks: there is no task contract {SESSION}"
 
 
 def test_stats_has_a_row_for_each_agent_and_status(as_backend: Program, create: CreateContract) -> None:
     create()
     create(not_before=datetime.now(UTC) + timedelta(hours=1))
-    [statistics] = as_backend("stats", "--json").json
+    [statistics] = as_backend.here("stats", "--json").json
     names = ("target_agent", "status", "contracts", "held", "running", "over_budget")
     assert [statistics[name] for name in names] == ["DESIGN", "pending", 2, 1, None, 0]
-    header, _, row = as_backend("stats").out.splitlines()
+    header, _, row = as_backend.here("stats").out.splitlines()
     assert header.split()[:4] == ["AGENT", "STATUS", "COUNT", "HELD"]
     assert row.split()[:4] == ["DESIGN", "pending", "2", "1"]
 
@@ -191,7 +191,7 @@ def test_stats_has_a_row_for_each_agent_and_status(as_backend: Program, create: 
 def test_agents_lists_the_registry_with_what_runs_and_waits(
     as_backend: Program, as_user: Program, backend: BackendTasks, agent: AgentTasks, create: CreateContract
 ) -> None:
-    assert as_backend("agents").err == "No agent is registered.\n"
+    assert as_backend.here("agents").err == "No agent is registered.\n"
     backend.register_agent("DESIGN", description="draws pages", max_running=3, with_token=False)
     backend.register_agent("QA")
     backend.pause_agent("QA")
@@ -199,13 +199,13 @@ def test_agents_lists_the_registry_with_what_runs_and_waits(
     create()
     agent.claim("DESIGN")
     create(not_before=datetime.now(UTC) + timedelta(hours=1))
-    header, _, *rows = as_user("agents").out.splitlines()
+    header, _, *rows = as_user.here("agents").out.splitlines()
     assert header.split() == ["NAME", "TOKEN", "PAUSED", "RUNNING", "MAX", "READY", "HELD", "DESCRIPTION"]
     assert [row.split() for row in rows] == [
         ["DESIGN", "no", "no", "1", "3", "1", "1", "draws", "pages"],
         ["QA", "yes", "yes", "0", "-", "0", "0", "-"],
     ]
-    assert [row["name"] for row in as_backend("agents", "--json").json] == ["DESIGN", "QA"]
+    assert [row["name"] for row in as_backend.here("agents", "--json").json] == ["DESIGN", "QA"]
 
 
 class TestWatch:
