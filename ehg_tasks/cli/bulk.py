@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ContractIds = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ID]...",
+        metavar="ID",
         help="The ids of the contracts, or with a secret key the starts of their ids.",
         show_default=False,
     ),

@@ -40,7 +40,7 @@ def outcome(
     contract_ids: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...",
+            metavar="ID",
             help="The ids of the contracts, or with a secret key the starts of their ids.",
             show_default=False,
         ),
