@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from ehg_tasks.cli import clients
-from ehg_tasks.cli.arguments import AgentName, AsJson
-from ehg_tasks.cli.bulk import DryRun, Yes, confirm
+from ehg_tasks.cli.arguments import STATUSES, AgentName, AsJson
+from ehg_tasks.cli.bulk import NOTHING_CHANGED, DryRun, Yes, confirm
 from ehg_tasks.cli.output import as_text, print_notice, print_result
 from ehg_tasks.cli.repeat import repeat, until_stopped
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Report = TypeVar("Report", CleanupReport, PruneReport)
 
-FINAL = ("completed", "failed", "cancelled")
+FINAL = STATUSES[2:]  # completed, failed and cancelled
 MAX_DAYS = 36_500  # a hundred years: Python's times end in the year 1
 
 app = typer.Typer()
@@ -126,9 +126,7 @@ def cleanup(
         float | None,
         typer.Option(min=0.1, metavar="SECONDS", help="Repeat at this interval until Ctrl-C or SIGTERM."),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Change nothing; report what would be changed.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """End attempts whose lease has expired, and cancel contracts that nobody claimed in time.
@@ -145,6 +143,8 @@ def cleanup(
                 else _total(lambda: backend.cleanup(max_wait_minutes=wait))
             )
             print_result(report, as_json, _report_line, indent=2 if every is None else None)
+            if dry_run and not as_json:
+                print_notice(NOTHING_CHANGED)
 
         if every is None:
             clean_up()
@@ -190,16 +190,18 @@ def prune(
         count = sum(backend.count(status=status, ended_before=ended_before) for status in FINAL)
         number = f"{count} contracts that ended before {as_text(ended_before)}"
         if dry_run:
-            found = {"deleted_count": count, "deleted_artifact_count": None, "dry_run": True}
+            found = {"deleted_count": count, "deleted_artifact_count": None}
             print_result(found, as_json, lambda _: f"would delete {number}")
+            if not as_json:
+                print_notice(NOTHING_CHANGED)
             return
         if count:
             confirm(f"delete {number}{', and the artifacts of their outputs' if artifacts else ''}", yes)
         total = _total(lambda: backend.prune(older_than_days=older_than_days, delete_artifacts=artifacts))
     print_result(
-        total.model_dump() | {"dry_run": False},
+        total,
         as_json,
-        lambda _: f"{total.deleted_count} contracts and {total.deleted_artifact_count} artifacts deleted",
+        lambda total: f"{total.deleted_count} contracts and {total.deleted_artifact_count} artifacts deleted",
     )
 
 

@@ -29,6 +29,7 @@ ContractIds = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NOTHING_CHANGED = "Nothing was changed."
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
@@ -157,7 +158,7 @@ def _show(verb: str, contracts: list[TaskContract], as_json: bool) -> None:
         return
     print_result(contracts, as_json, contract_table, empty="No contract matches.")
     if contracts:
-        print_notice(f"Would {verb} {_described(contracts)}. Nothing was changed.")
+        print_notice(f"Would {verb} {_described(contracts)}. {NOTHING_CHANGED}")
 
 
 def _described(contracts: Iterable[TaskContract]) -> str:

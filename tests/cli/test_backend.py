@@ -40,6 +40,9 @@ class TestCleanup:
         assert str(claim.contract_id) == claimed
         end_lease(database, claim.contract_id)
         database.execute("update ehg_tasks.ready set claimable_since = now() - interval '40 days'")
+        dry_run = as_backend.here("cleanup", "--dry-run")
+        assert dry_run.out == "1 back to pending, 0 failed, 1 cancelled\n"
+        assert dry_run.err == "Nothing was changed.\n"
         report = as_backend("cleanup", "--max-wait-minutes", "0", "--json").json
         assert report == {"failed_count": 0, "cancelled_count": 0, "requeued_count": 1}
         assert as_backend("cleanup").out == "0 back to pending, 0 failed, 1 cancelled\n"
@@ -77,10 +80,12 @@ class TestPrune:
         make_old(database, old, "completed_at")
         assert as_backend("prune", "--older-than-days", "50").out == "0 contracts and 0 artifacts deleted\n"
         dry_run = as_backend("prune", "--dry-run", "--json").json
-        assert dry_run == {"deleted_count": 1, "deleted_artifact_count": None, "dry_run": True}
-        assert "would delete 1 contracts that ended before 20" in as_backend("prune", "--dry-run").out
+        assert dry_run == {"deleted_count": 1, "deleted_artifact_count": None}
+        dry_run = as_backend.here("prune", "--dry-run")
+        assert dry_run.out.startswith("would delete 1 contracts that ended before 20")
+        assert dry_run.err == "Nothing was changed.\n"
         pruned = as_backend("prune", "--yes", "--json").json
-        assert pruned == {"deleted_count": 1, "deleted_artifact_count": 0, "dry_run": False}
+        assert pruned == {"deleted_count": 1, "deleted_artifact_count": 0}
         assert [contract["id"] for contract in as_backend("list", "--json").json] == [recent]
 
     def test_it_asks_first(
