@@ -99,11 +99,16 @@ class Program:
         """Return the one-line error of a command that must exit with `code` and print no data."""
         return self(*arguments, stdin=stdin, **env).refusal(code)
 
-    def at_terminal(self, *arguments: str, columns: int = 80, answer: str = "") -> Result:
-        """Run it at a terminal of this width, where the person has typed `answer` ahead."""
+    def at_terminal(
+        self,
+        *arguments: str,
+        columns: int = 80,
+        answer: str = "",
+        before_answer: Callable[[], object] = lambda: None,
+    ) -> Result:
+        """Run it at a terminal of this width, where a person answers its question, if it asks one."""
         terminal, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        os.write(terminal, answer.encode())
         process = subprocess.Popen(
             self.command(*arguments),
             stdin=end,
@@ -114,13 +119,17 @@ class Program:
             env=self.env | {"TERM": "dumb", "COLUMNS": str(columns)},
         )
         os.close(end)
-        screen = b""
+        screen, errors = b"", ""
+        assert process.stderr is not None
         with process:
+            while answer and not errors.endswith("[y/N]: "):
+                errors += process.stderr.read(1) or pytest.fail(f"it did not ask: {errors}")
+            before_answer()
+            os.write(terminal, answer.encode())
             with contextlib.suppress(OSError):  # at the end: nothing holds the other end open
                 while chunk := os.read(terminal, 65536):
                     screen += chunk
-            assert process.stderr is not None
-            errors = process.stderr.read()
+            errors += process.stderr.read()
         os.close(terminal)
         return self._checked(process.returncode, screen.decode().replace("\r\n", "\n"), errors)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ehg_tasks import AgentTasks
+from ehg_tasks import AgentTasks, BackendTasks
 from tests.cli.conftest import CreateContract, Program, ReadRow
 
 SESSION = "00000000-0000-4000-8000-000000000001"
@@ -165,6 +165,27 @@ class TestAsking:
         assert f"{contract}  cancelled" in agreed.out
         assert statuses(contract) == ["cancelled"]
         assert as_backend.at_terminal(*command).err == "No contract matches.\n"
+
+    def test_what_has_changed_before_the_answer_is_left_alone(
+        self,
+        as_backend: Program,
+        agent: AgentTasks,
+        backend: BackendTasks,
+        fail: CreateContract,
+        row: ReadRow,
+    ) -> None:
+        repaired, failed = fail(), fail()
+
+        def repair() -> None:
+            """Somebody else requeues it, and it is done."""
+            backend.requeue(repaired)
+            [claim] = agent.claim("DESIGN", contract_id=repaired)
+            agent.complete(claim, result_summary="done")
+
+        result = as_backend.at_terminal("requeue", "--failed", answer="y\n", before_answer=repair)
+        assert "Requeue 2 contracts (2 failed for DESIGN)?" in result.err
+        assert (row(repaired)["status"], row(repaired)["result_summary"]) == ("completed", "done")
+        assert row(failed)["status"] == "pending"
 
     def test_where_nobody_can_be_asked_yes_must_be_given(
         self, as_backend: Program, create: CreateContract, statuses: Statuses
