@@ -225,6 +225,7 @@ class TestVerify:
             "matches": True,
             "profile": "specified",
             "differences": [],
+            "notes": [],
         }
 
     def test_a_difference_is_printed_and_exits_with_1(
@@ -240,7 +241,8 @@ class TestVerify:
         assert (result.code, result.out) == (1, f"{difference}\n")
         assert result.err == (
             "1 difference from this version (specified profile)."
-            " Apply its migrations (supabase db push), and remove what is extra.\n"
+            " Apply its migrations with psql (docs/adoption.md): supabase db push skips what it has applied."
+            " Then remove what is extra.\n"
         )
         assert (as_json.code, json.loads(as_json.out)["differences"]) == (1, [difference])
 
