@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -13,13 +12,12 @@ from ehg_tasks.cli import clients
 from ehg_tasks.cli.arguments import FILTERS, WHOSE, AsJson, IdOrStart, option, past_time, with_options
 from ehg_tasks.cli.bulk import ContractIds, DryRun, Yes, by_ids, change_each, change_matching
 from ehg_tasks.cli.output import NARROW_WIDTH, Column, as_text, fields, print_result, table
-from ehg_tasks.errors import BadArgument, ContractNotFound, ServerBusy
-from ehg_tasks.waiting import Backoff
+from ehg_tasks.errors import BadArgument, WaitTimedOut
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ehg_tasks import AgentTasks, Attempt, BackendTasks, Outcome, StatusChange
+    from ehg_tasks import Attempt, Outcome, StatusChange
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel="Contracts by id (publishable or secret key)")
@@ -56,27 +54,14 @@ def outcome(
     """
     with clients.agent_or_backend() as client:
         ids = [clients.contract_id(client, text) for text in contract_ids]
-        outcomes = _wait_for_outcomes(client, ids, wait)
+        too_late: WaitTimedOut | None = None
+        try:
+            outcomes = client.wait(ids, timeout=wait)
+        except WaitTimedOut as error:  # all of them exist
+            too_late, outcomes = error, client.outcomes(ids)
     print_result(outcomes, as_json, fields if len(outcomes) == 1 else _outcome_table)
-    if wait and (not_ended := sum(not outcome.status.is_final for outcome in outcomes)):
-        raise ServerBusy(f"{not_ended} of {len(outcomes)} contracts had not ended after {wait:g} s")
-
-
-def _wait_for_outcomes(
-    client: AgentTasks | BackendTasks, contract_ids: list[UUID], seconds: float
-) -> list[Outcome]:
-    """Return the outcomes once all contracts have ended or the time is up."""
-    deadline = time.monotonic() + seconds
-    backoff = Backoff(0.2, 2.0)
-    while True:
-        outcomes = client.outcomes(contract_ids)
-        missing = set(contract_ids) - {o.contract_id for o in outcomes}
-        if missing:
-            raise ContractNotFound(f"there is no task contract {', '.join(sorted(map(str, missing)))}")
-        remaining = deadline - time.monotonic()
-        if remaining <= 0 or all(outcome.status.is_final for outcome in outcomes):
-            return outcomes
-        time.sleep(min(backoff.next(), remaining))
+    if wait and too_late is not None:
+        raise too_late
 
 
 def _outcome_table(outcomes: list[Outcome]) -> Table:

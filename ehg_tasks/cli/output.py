@@ -35,7 +35,7 @@ EXIT_CODES: dict[int, tuple[str, tuple[type[Exception], ...]]] = {
         (errors.ClaimLost, errors.StatusConflict, errors.IdempotencyConflict),
     ),
     7: ("invalid argument or data", (errors.BadArgument, errors.TooLarge, errors.InvalidData)),
-    8: ("temporary failure (try again later)", (errors.TemporaryError,)),
+    8: ("temporary failure (try again later)", (errors.TemporaryError, errors.WaitTimedOut)),
     9: ("embedded stack", (errors.LocalStackError,)),
 }
 """What an exit code means, and the exceptions that it stands for."""

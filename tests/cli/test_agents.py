@@ -332,7 +332,7 @@ class TestOutcome:
         result = as_agent("outcome", contract, "--wait", "0.1", "--json")
         assert result.code == 8
         assert json.loads(result.out)[0]["status"] == "pending"
-        assert result.err == "ehg-tasks: 1 of 1 contracts had not ended after 0.1 s\n"
+        assert result.err == "ehg-tasks: 1 of 1 contracts have not ended after 0.1 s\n"
         agent.cancel(contract)
         assert as_agent("outcome", contract, "--wait", "60", "--json").json[0]["status"] == "cancelled"
 
