@@ -14,21 +14,26 @@ Model = TypeVar("Model", bound=BaseModel)
 Omittable = TypeVar("Omittable", Outcome, InputArtifact)
 
 
-def rows(model: type[Model], data: Any, count: int | None = None) -> list[Model]:
-    """Read any number of rows, or `count` of them.
+def rows(model: type[Model], data: Any) -> list[Model]:
+    """Read any number of rows.
 
     Raises:
-        UnexpectedAnswer: `data` is not a list of rows of this model, or has another number of them.
+        UnexpectedAnswer: `data` is not a list of rows of this model.
     """
     if not isinstance(data, list):
         raise UnexpectedAnswer("the answer is not a list of rows")
-    if count is not None and len(data) != count:
-        raise UnexpectedAnswer(f"the answer has {len(data)} rows instead of {count}")
     try:
         return [model.model_validate(row) for row in data]
     except ValidationError as error:
         text = one_line(error)
         raise UnexpectedAnswer(f"the answer does not have the expected shape: {text}") from None
+
+
+def counted(rows: list[Model], count: int) -> list[Model]:
+    """Return the rows. Raises UnexpectedAnswer if their number is not `count`."""
+    if len(rows) != count:
+        raise UnexpectedAnswer(f"the answer has {len(rows)} rows instead of {count}")
+    return rows
 
 
 def row(model: type[Model], data: Any) -> Model:
@@ -37,7 +42,7 @@ def row(model: type[Model], data: Any) -> Model:
     Raises:
         UnexpectedAnswer: there are none or several, or it is not a row of this model.
     """
-    return rows(model, data, 1)[0]
+    return counted(rows(model, data), 1)[0]
 
 
 def contract(model: type[Model], contract_id: UUID | str, data: Any) -> Model:

@@ -8,6 +8,8 @@ ENTRIES = 1000
 """Contracts in one call of `create_many`, ids in one of `outcomes`, input artifacts of a contract."""
 DEPENDENCIES = 100
 """Contracts that one contract waits for."""
+ATTEMPTS = 100
+"""Attempts in one answer of `history`."""
 TIMEOUT_MINUTES = 10_080
 """The longest time limit of an attempt: a week."""
 RETRIES = 100
@@ -18,3 +20,5 @@ TEXT_BYTES = 64 * 2**10
 """A text, such as a summary or an error message, in UTF-8."""
 OUTPUT_BYTES = 2**20
 """An output, as JSON."""
+PROGRESS_BYTES = 4 * 2**10
+"""A progress report, as JSON."""

@@ -85,7 +85,8 @@ class AsyncAgentMethods(AsyncOutcomeMethods, Generic[Proof]):
     async def create_many(self, contracts: Iterable[NewContract], /) -> list[CreatedContract]:
         """Create up to 1000 contracts in one call, all or none."""
         new = [_new(contract) for contract in contracts]
-        return await self._rpc_rows("create_task_contracts", CreatedContract, {"contracts": new})
+        created = await self._rpc_rows("create_task_contracts", CreatedContract, len(new), {"contracts": new})
+        return answers.counted(created, len(new))
 
     async def claim(
         self,
@@ -119,6 +120,7 @@ class AsyncAgentMethods(AsyncOutcomeMethods, Generic[Proof]):
         return await self._rpc_rows(
             "claim_task_contract",
             Claim,
+            limit,
             {
                 "target_agent": target_agent,
                 "limit": limit,
@@ -250,7 +252,7 @@ class AsyncAgentMethods(AsyncOutcomeMethods, Generic[Proof]):
         ids: list[str] | None = None
         while ids != []:
             rows = await self._rpc_rows(
-                "task_contract_inputs", InputArtifact, _proof(claim), artifact_ids=ids
+                "task_contract_inputs", InputArtifact, limits.ENTRIES, _proof(claim), artifact_ids=ids
             )
             found |= {row.artifact_id: row for row in rows}
             ids = [str(row.artifact_id) for row in answers.omitted(rows)]
@@ -263,7 +265,7 @@ class AsyncAgentMethods(AsyncOutcomeMethods, Generic[Proof]):
         rows: list[Model] = []
         for start in range(0, len(items), limits.CLAIMS):
             part = items[start : start + limits.CLAIMS]
-            rows += answers.rows(model, await self._data(function, {name: part}), len(part))
+            rows += answers.counted(await self._rpc_rows(function, model, len(part), {name: part}), len(part))
         return rows
 
 

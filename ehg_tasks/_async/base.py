@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 from supabase import AsyncClient, AsyncClientOptions
 
-from ehg_tasks import answers
+from ehg_tasks import answers, limits
 from ehg_tasks._async.runtime import Action, sleep
 from ehg_tasks.answers import Model
 from ehg_tasks.errors import TaskContractError, from_response, translate
@@ -64,6 +64,7 @@ class AsyncBase:
     ) -> None:
         url, key = url_and_key(settings, url, key, self._key_kind, type(self).__name__)
         self.connection = Connection(url, key, timeout, retries)
+        self._most_rows = 2  # in one answer so far
         # No redirects: the keys go to this project and nowhere else.
         self._http = httpx.AsyncClient(
             timeout=timeout, follow_redirects=False, event_hooks={"response": [_raise_for_status]}
@@ -97,7 +98,9 @@ class AsyncBase:
 
     async def history(self, contract_id: UUID | str) -> list[Attempt]:
         """Return the newest 100 attempts of a contract, oldest first. Raises ContractNotFound."""
-        return await self._rpc_rows("task_contract_history", Attempt, {"contract_id": contract_id})
+        return await self._rpc_rows(
+            "task_contract_history", Attempt, limits.ATTEMPTS, {"contract_id": contract_id}
+        )
 
     async def _send(self, action: Action[T], *, retry: bool = True) -> T:
         """Run `action`, retrying transient errors. `retry=False` is for what must not run twice."""
@@ -119,8 +122,13 @@ class AsyncBase:
 
     async def _data(self, function: str, required: Mapping[str, Any], /, **optional: Any) -> Any:
         """Call a database function. Required parameters are always sent, optional ones unless None."""
-        given = parameters(required, optional)
-        return (await self._send(lambda: self._api.rpc(function, given).execute())).data
+        return await self._page(function, parameters(required, optional), 0)
+
+    async def _page(self, function: str, given: Mapping[str, Any], offset: int) -> Any:
+        call = self._api.rpc(function, dict(given))
+        if offset:
+            call = call.offset(offset)
+        return (await self._send(call.execute)).data
 
     async def _rpc(
         self, function: str, model: type[Model], required: Mapping[str, Any], /, **optional: Any
@@ -129,10 +137,22 @@ class AsyncBase:
         return answers.row(model, await self._data(function, required, **optional))
 
     async def _rpc_rows(
-        self, function: str, model: type[Model], required: Mapping[str, Any], /, **optional: Any
+        self, function: str, model: type[Model], most: int, required: Mapping[str, Any], /, **optional: Any
     ) -> list[Model]:
-        """Call a database function that returns any number of rows."""
-        return answers.rows(model, await self._data(function, required, **optional))
+        """Call a database function that returns up to `most` rows.
+
+        A project may limit the rows of an answer (db-max-rows) without telling that it has cut one. So where
+        an answer may be cut, the call is repeated for the rows that are missing. An answer that has fewer
+        rows than an earlier one is complete.
+        """
+        given = parameters(required, optional)
+        rows: list[Model] = []
+        while True:
+            page = answers.rows(model, await self._page(function, given, len(rows)))
+            rows += page
+            if len(page) < self._most_rows or len(rows) >= most:
+                return rows
+            self._most_rows = max(self._most_rows, len(page))
 
     async def _rpc_contract(
         self, function: str, model: type[Model], contract_id: UUID | str, required: Mapping[str, Any], /

@@ -86,7 +86,8 @@ class SyncAgentMethods(SyncOutcomeMethods, Generic[Proof]):
     def create_many(self, contracts: Iterable[NewContract], /) -> list[CreatedContract]:
         """Create up to 1000 contracts in one call, all or none."""
         new = [_new(contract) for contract in contracts]
-        return self._rpc_rows("create_task_contracts", CreatedContract, {"contracts": new})
+        created = self._rpc_rows("create_task_contracts", CreatedContract, len(new), {"contracts": new})
+        return answers.counted(created, len(new))
 
     def claim(
         self,
@@ -120,6 +121,7 @@ class SyncAgentMethods(SyncOutcomeMethods, Generic[Proof]):
         return self._rpc_rows(
             "claim_task_contract",
             Claim,
+            limit,
             {
                 "target_agent": target_agent,
                 "limit": limit,
@@ -248,7 +250,9 @@ class SyncAgentMethods(SyncOutcomeMethods, Generic[Proof]):
         found: dict[UUID, InputArtifact] = {}  # a row that comes again keeps its place
         ids: list[str] | None = None
         while ids != []:
-            rows = self._rpc_rows("task_contract_inputs", InputArtifact, _proof(claim), artifact_ids=ids)
+            rows = self._rpc_rows(
+                "task_contract_inputs", InputArtifact, limits.ENTRIES, _proof(claim), artifact_ids=ids
+            )
             found |= {row.artifact_id: row for row in rows}
             ids = [str(row.artifact_id) for row in answers.omitted(rows)]
         return list(found.values())
@@ -260,7 +264,7 @@ class SyncAgentMethods(SyncOutcomeMethods, Generic[Proof]):
         rows: list[Model] = []
         for start in range(0, len(items), limits.CLAIMS):
             part = items[start : start + limits.CLAIMS]
-            rows += answers.rows(model, self._data(function, {name: part}), len(part))
+            rows += answers.counted(self._rpc_rows(function, model, len(part), {name: part}), len(part))
         return rows
 
 

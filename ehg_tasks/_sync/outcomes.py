@@ -38,7 +38,7 @@ class SyncOutcomeMethods(SyncBase):
         found: dict[UUID, Outcome] = {}  # a row that comes again keeps its place
         while ids:
             part, ids = ids[: limits.ENTRIES], ids[limits.ENTRIES :]
-            rows = self._rpc_rows("task_contract_outcomes", Outcome, {"contract_ids": part})
+            rows = self._rpc_rows("task_contract_outcomes", Outcome, len(part), {"contract_ids": part})
             found |= {row.contract_id: row for row in rows}
             ids = [str(row.contract_id) for row in answers.omitted(rows)] + ids
         return [row for row in found.values() if not row.omitted]  # it may have been deleted meanwhile

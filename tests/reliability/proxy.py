@@ -1,7 +1,8 @@
-"""An HTTP proxy in front of the project that can lose requests and answers, and go down."""
+"""An HTTP proxy in front of the project that can lose requests and answers, cut answers, and go down."""
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -21,12 +22,14 @@ class Proxy:
         fault: called with the name of the function for each request; returns what to lose.
         answered: called with that name when the server has answered, before the answer is forwarded.
         calls: the names of the functions called so far.
+        max_rows: how many rows of an answer are forwarded, as `db-max-rows` of PostgREST does.
     """
 
     def __init__(self, target: str) -> None:
         self.fault: Callable[[str], Fault] = lambda _: None
         self.answered: Callable[[str], None] = lambda _: None
         self.calls: list[str] = []
+        self.max_rows = 1000
         self._target = urlsplit(target)
         self._server = _server(self, 0)
         self.port = int(self._server.server_address[1])
@@ -76,6 +79,8 @@ def _server(proxy: Proxy, port: int) -> ThreadingHTTPServer:
                 }
                 status, kind, answer = proxy.forward("POST", self.path, headers, body)
                 proxy.answered(function)
+                if status == 200:
+                    answer = json.dumps(json.loads(answer)[: proxy.max_rows]).encode()
             self.close_connection = True
             if fault is not None:
                 self.connection.shutdown(socket.SHUT_RDWR)

@@ -37,9 +37,10 @@ def test_an_answer_without_a_row_means_that_the_contract_does_not_exist() -> Non
 
 
 def test_an_answer_must_have_a_row_for_each_item_of_a_bulk_call() -> None:
-    assert len(answers.rows(StatusChange, [ROW, ROW], 2)) == 2
-    with pytest.raises(UnexpectedAnswer, match="has 1 rows instead of 2"):
-        answers.rows(StatusChange, [ROW], 2)
+    rows = answers.rows(StatusChange, [ROW, ROW])
+    assert answers.counted(rows, 2) == rows
+    with pytest.raises(UnexpectedAnswer, match="has 2 rows instead of 3"):
+        answers.counted(rows, 3)
 
 
 def artifact(number: int, *, omitted: bool) -> InputArtifact:
