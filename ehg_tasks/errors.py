@@ -8,15 +8,15 @@
     ├── StatusConflict         TC003  the contract's status does not allow this
     ├── IdempotencyConflict    TC004  the key was used for something else
     ├── BadArgument            TC005  an argument is out of range, or not of its type
-    ├── TooLarge               TC006, HTTP 413  a text, a JSON value or a batch is over its limit
-    ├── InvalidData            22…, 23…  the table refuses the values (unknown sd_id, bad number, …)
+    ├── TooLarge               TC006, 54…, HTTP 413  a text, a JSON value or a batch is over its limit
+    ├── InvalidData            22…, 23…, P0001  a table or a trigger refuses the values (unknown sd_id, …)
     ├── AccessDenied           42501, 21000, HTTP 403  this role may not do this, or the agent token is wrong
     ├── AuthenticationFailed   PGRST30…, HTTP 401  the key, token or password is not accepted
     ├── MigrationsMissing      PGRST20…, 42P01, 42703, 42883  the project lacks a function, table or column
     ├── UnexpectedAnswer       the answer is not in this API's format
     ├── WaitTimedOut           the contracts did not end in time; also a TimeoutError
     └── TemporaryError         try again: `retryable` is true
-        ├── ServerBusy         57014, 57P…, 55P03, 40…, 53…, 08…, PGRST00…, HTTP 408, 429, 502-504, 520-530
+        ├── ServerBusy         08…, 25006, 40…, 53…, 55P03, 57014, 57P…, 58…, XX…, PGRST00…, 408, 429, 5xx
         └── ConnectionFailed   there was no connection, or it broke before the answer
 
 No message contains a key, a token or a password.
@@ -114,14 +114,14 @@ class BadArgument(TaskContractError):
 class TooLarge(TaskContractError):
     """A text, a JSON value or a batch is over its limit."""
 
-    codes = ("TC006",)
+    codes = ("TC006", "54")
     statuses = (413,)
 
 
 class InvalidData(TaskContractError):
-    """The table refuses the values."""
+    """A table or a trigger refuses the values."""
 
-    codes = ("22", "23")
+    codes = ("22", "23", "P0001")
 
 
 class AccessDenied(TaskContractError):
@@ -162,10 +162,10 @@ class TemporaryError(TaskContractError):
 
 
 class ServerBusy(TemporaryError):
-    """The server is overloaded, restarting, or reached its time limit."""
+    """The server is overloaded, restarting, read-only, failed internally, or reached its time limit."""
 
-    codes = ("57014", "57P", "55P03", "40", "53", "08", "PGRST00")
-    statuses = (408, 429, 502, 503, 504, *range(520, 531))
+    codes = ("08", "25006", "40", "53", "55P03", "57014", "57P", "58", "XX", "PGRST00")
+    statuses = (408, 429, *range(500, 600))
 
 
 class ConnectionFailed(TemporaryError):

@@ -47,7 +47,13 @@ AUTH = "https://abcdefgh.supabase.co/auth/v1/token"
         (503, "53300", errors.ServerBusy),
         (503, "08006", errors.ServerBusy),
         (503, "PGRST002", errors.ServerBusy),
-        (500, "XX000", errors.TaskContractError),
+        (500, "XX000", errors.ServerBusy),
+        (500, "58030", errors.ServerBusy),
+        (405, "25006", errors.ServerBusy),
+        (500, None, errors.ServerBusy),
+        (500, "54001", errors.TooLarge),
+        (400, "P0001", errors.InvalidData),
+        (404, "ZZ000", errors.TaskContractError),
         (401, None, errors.AuthenticationFailed),
         (403, None, errors.AccessDenied),
         (413, None, errors.TooLarge),
@@ -89,7 +95,7 @@ def answer(status: int, url: str = REST, **content: Any) -> TaskContractError:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [("TC002", errors.ClaimLost), ("22P02", errors.InvalidData), ("XX000", TaskContractError)],
+    [("TC002", errors.ClaimLost), ("22P02", errors.InvalidData), ("ZZ000", TaskContractError)],
 )
 def test_a_refusal_in_an_answer_is_the_exception_that_a_single_call_raises(
     code: str, kind: type[TaskContractError]
@@ -110,7 +116,7 @@ def test_a_postgrest_error_keeps_its_code_and_hint() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(502, errors.ServerBusy), (401, errors.AuthenticationFailed), (404, errors.UnexpectedAnswer),
-     (302, errors.UnexpectedAnswer), (500, errors.UnexpectedAnswer)],
+     (302, errors.UnexpectedAnswer), (500, errors.ServerBusy)],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "content", [b"<html>Bad gateway</html>", b"", b"\xff", b"[1]", b'{"message": 5}', b"[" * 9999]
