@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Required, Self, TypedDict
 from uuid import UUID
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -24,6 +26,25 @@ from ehg_tasks.errors import BadArgument, one_line
 
 AgentName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
 OnDependencyFailure = Literal["cancel", "run"]
+
+
+def _json_schema(value: Any) -> Any:
+    """The schema of a pydantic model; any other value as it is, if jsonschema accepts it or is missing."""
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return value.model_json_schema()
+    if isinstance(value, dict) and find_spec("jsonschema") is not None:
+        from jsonschema import Draft202012Validator, SchemaError
+        from jsonschema.validators import validator_for
+
+        try:
+            validator_for(value, default=Draft202012Validator).check_schema(value)
+        except SchemaError as error:
+            raise ValueError(f"not a JSON Schema: {error.json_path}: {error.message[:200]}") from None
+        except Exception:  # noqa: BLE001 - a $schema that is not a string, or too many levels
+            raise ValueError("not a JSON Schema") from None
+    return value
+
+
 INT_MAX = 2**31 - 1  # of a Postgres integer
 
 
@@ -48,7 +69,9 @@ class NewContract(BaseModel):
     )
     input_summary: str | None = Field(default=None, description="What the inputs are; at most 64 KiB.")
     expected_output_type: str = Field(default="artifact", max_length=50, description="The kind of result.")
-    output_schema: dict[str, JsonValue] | None = Field(default=None, description="JSON Schema of the output.")
+    output_schema: Annotated[dict[str, JsonValue], BeforeValidator(_json_schema)] | None = Field(
+        default=None, description="JSON Schema of the output, or the pydantic model that describes it."
+    )
     priority: int = Field(default=50, ge=-INT_MAX - 1, le=INT_MAX, description="Higher is claimed first.")
     max_tokens: int = Field(default=4000, ge=1, le=INT_MAX, description="Budget of one attempt, in tokens.")
     timeout_minutes: int = Field(
@@ -93,7 +116,7 @@ class NewContractFields(TypedDict, total=False):
     input_artifacts: list[UUID] | list[str]
     input_summary: str | None
     expected_output_type: str
-    output_schema: dict[str, Any] | None
+    output_schema: dict[str, Any] | type[BaseModel] | None
     priority: int
     max_tokens: int
     timeout_minutes: int

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Required, get_origin, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 
 from ehg_tasks.errors import BadArgument
 from ehg_tasks.new_contract import NewContract, NewContractFields
@@ -67,3 +68,26 @@ def test_the_keywords_of_create_are_the_fields_of_a_contract() -> None:
     hints = get_type_hints(NewContractFields, include_extras=True)
     for name, field in NewContract.model_fields.items():
         assert (get_origin(hints[name]) is Required) == field.is_required(), name
+
+
+def test_a_pydantic_model_may_be_given_as_the_output_schema() -> None:
+    class Page(BaseModel):
+        title: str
+
+    contract = NewContract.model_validate(REQUIRED | {"output_schema": Page})
+    assert contract.output_schema == Page.model_json_schema()
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "color"}, r"output_schema: .*not a JSON Schema: \$\.type: 'color'"),
+        ({"required": "all"}, "not a JSON Schema"),
+        ({"$schema": ["x"]}, "not a JSON Schema"),
+        (int, "output_schema"),
+    ],
+)
+def test_a_schema_that_is_not_a_json_schema_is_refused(schema: Any, message: str) -> None:
+    with pytest.raises(BadArgument, match=message) as raised:
+        NewContract.model_validate(REQUIRED | {"output_schema": schema})
+    assert "\n" not in str(raised.value)
