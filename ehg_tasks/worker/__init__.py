@@ -1,4 +1,4 @@
-"""A worker: claims an agent's contracts, runs a handler on each, and records the outcome.
+"""A worker: claims agents' contracts, runs a handler on each, and records the outcome.
 
     def draw(task: Task) -> dict[str, str]:
         return {"page": f"<h1>{task.objective}</h1>"}

@@ -1,43 +1,26 @@
-"""One attempt: a claimed contract, its handler, and the outcome that is recorded."""
+"""One attempt: a claimed contract, and its handler."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ehg_tasks.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    BadArgument,
-    ClaimLost,
-    ContractNotFound,
-    IdempotencyConflict,
-    MigrationsMissing,
-    SettingsError,
-    StatusConflict,
-    TaskContractError,
-    TemporaryError,
-    UnexpectedAnswer,
-)
-from ehg_tasks.models import Claim, ContractStatus, RenewalState
-from ehg_tasks.values import storable
-from ehg_tasks.waiting import Backoff, first_of
-from ehg_tasks.worker.options import Context
-from ehg_tasks.worker.tasks import Control, Failure, Result, start_task, storable_text, time_limit
+from ehg_tasks._async import AsyncAgentTasks
+from ehg_tasks.models import Claim, Renewal, RenewalState
+from ehg_tasks.worker.options import Queue
+from ehg_tasks.worker.outcomes import Failure, Outcome, Success, outcome_of
+from ehg_tasks.worker.output_check import OutputChecker
+from ehg_tasks.worker.recorder import Recorder
+from ehg_tasks.worker.tasks import Control, start_task, time_limit
 from ehg_tasks.worker.telemetry import log, task_span
 
-FATAL = (SettingsError, AuthenticationFailed, AccessDenied, MigrationsMissing)
-"""Errors that a retry cannot fix; the worker stops and raises them."""
-LOST = (ClaimLost, StatusConflict, ContractNotFound, IdempotencyConflict)
-"""The contract has been handed to another worker, or has ended."""
 NOT_HELD = {
     RenewalState.LOST: "the lease expired, or the claim was released",
     RenewalState.TIMED_OUT: "the attempt has reached its time limit",
@@ -49,76 +32,162 @@ NOT_HELD = {
 """What a renewal found if it renewed nothing."""
 
 
+@dataclass
+class Context:
+    """What the attempts of one run share.
+
+    Attributes:
+        client: a connection of this event loop.
+        counts: the worker's counters, which continue from run to run.
+        checker: checks outputs against the contracts' schemas.
+        recorder: records outcomes.
+        running: the attempts that take a slot.
+        held: the attempts that have not ended.
+        changed: set whenever one of them leaves.
+    """
+
+    client: AsyncAgentTasks
+    counts: dict[str, int]
+    checker: OutputChecker
+    recorder: Recorder
+    running: set[Attempt] = field(default_factory=set)
+    held: set[Attempt] = field(default_factory=set)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Attempt:
     """An attempt at a contract.
 
     Args:
         context: the run of the worker.
+        queue: where it comes from, and its handler.
         claim: the contract.
         since: when the claim was sent, in seconds of the monotonic clock.
+
+    Attributes:
+        claim: the contract.
+        control: what its task reports.
+        record_until: when to give up recording its outcome, in seconds of the monotonic clock.
+        is_async: whether its handler is.
     """
 
-    def __init__(self, context: Context, claim: Claim, since: float) -> None:
-        self._context = context
-        self._options = context.options
+    def __init__(self, context: Context, queue: Queue, claim: Claim, since: float) -> None:
+        self._context, self._queue, self.claim = context, queue, claim
         self._began = time.monotonic()
         self._time_limit = time_limit(claim.timeout_minutes)
-        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._control = Control(since + self._time_limit)
-        self.task = start_task(claim, context.client, self._control, is_async=self._options.handler_is_async)
+        self.record_until = 0.0
+        self.control = Control(deadline=since + self._time_limit)
+        self._handling: asyncio.Task[Success | Failure] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_outcome = False
+        self.is_async = queue.is_async
+        context.held.add(self)
 
-    @property
-    def is_held(self) -> bool:
-        """Whether the claim is held, as far as is known."""
-        return not self._lost.done()
+    def start(self) -> None:
+        """Run the handler, then record its outcome."""
+        loop = asyncio.get_running_loop()
+        self._context.running.add(self)
+        self._timer = loop.call_at(self.control.deadline, self._time_out)
+        self._handling = loop.create_task(self._handle())
+        self._handling.add_done_callback(self._handled)
 
-    def renewed(self, state: RenewalState) -> None:
+    def release(self) -> None:
+        """Stop the handler, if it runs, and release the claim; no effect once there is an outcome."""
+        if not self._has_outcome:
+            self._record(None)
+            self._stop_handler()
+
+    def renewed(self, renewal: Renewal) -> None:
         """Note what a renewal found."""
-        if state in NOT_HELD and self.is_held:
-            self._lost.set_result(NOT_HELD[state])
+        if renewal.state in NOT_HELD:
+            self._drop(NOT_HELD[renewal.state])
+        if renewal.message is not None:
+            self.log(logging.WARNING, f"the report is not kept: {renewal.message}")
 
-    async def run(self) -> None:
-        """Run the handler and record its outcome, unless the claim is lost or the worker stops now."""
-        stop_now = self._context.stop_now
-        is_async = self._options.handler_is_async
-        handling = asyncio.create_task(self._handle())
-        try:
-            await first_of(handling, self._lost, stop_now)
-            if handling.done():
-                cancelled_itself = Failure("the handler cancelled its own task")
-                await self.record(cancelled_itself if handling.cancelled() else handling.result())
-                return
-            self._control.cancelled.set()
-            if is_async:
-                handling.cancel()
-            if self._lost.done():
-                self._end("lost", f"the work is dropped: {self._lost.result()}", logging.WARNING)
-            else:
-                await self.record(None)
-            # The slot stays taken while the handler runs. A thread cannot be stopped from outside.
-            await (asyncio.wait({handling}) if is_async else first_of(handling, stop_now))
-        finally:
-            if not handling.cancelling():
-                handling.cancel()
+    def cancel(self) -> None:
+        """Cancel an async handler; do not wait for a thread any longer."""
+        if self._handling is not None:
+            self._handling.cancel()
+
+    def end(
+        self, counter: str, text: str, level: int = logging.INFO, error: BaseException | None = None
+    ) -> None:
+        """Count and log how the attempt ended."""
+        self._context.held.discard(self)
+        self._context.changed.set()
+        self._context.counts[counter] += 1
+        self.log(level, text, error)
+
+    def log(self, level: int, text: str, error: BaseException | None = None) -> None:
+        """Log what happens to the attempt."""
+        log(
+            level,
+            f"task contract {self.claim.contract_id}: {text}",
+            agent=self._queue.name,
+            claim=self.claim,
+            seconds=time.monotonic() - self._began,
+            error=error,
+        )
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _drop(self, reason: str) -> None:
+        """Stop the handler: its outcome no longer counts."""
+        if not self._has_outcome:
+            self._has_outcome = True
+            self.end("lost", f"the work is dropped: {reason}", logging.WARNING)
+            self._stop_handler()
+
+    def _stop_handler(self) -> None:
+        """Cancel the task; a thread cannot be stopped from outside, and keeps its slot until it ends."""
+        self.control.cancelled.set()
+        if self.is_async:
+            self.cancel()
+
+    def _time_out(self) -> None:
+        self._drop(NOT_HELD[RenewalState.TIMED_OUT])
+        if not self.is_async:
+            self.log(logging.WARNING, "its handler still runs, in a thread that no longer takes a slot")
+            self.cancel()
+
+    def _handled(self, handling: asyncio.Task[Success | Failure]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._context.running.discard(self)
+        self._context.changed.set()
+        if handling.cancelled():
+            outcome: Success | Failure = Failure("the handler cancelled its own task")
+        else:
+            error = handling.exception()
+            outcome = handling.result() if error is None else Failure.of(error)
+        if not self._has_outcome:
+            self._record(outcome)
+
+    def _record(self, outcome: Outcome) -> None:
+        self._has_outcome = True
+        self.record_until = time.monotonic() + self._time_limit
+        self._context.recorder.record(self, outcome)
 
     # --- the handler ------------------------------------------------------------------------------
 
-    async def _handle(self) -> Result | Failure:
-        with task_span(self.task) as note_failure:
-            outcome = await self._call()
-            if isinstance(outcome, Result):
-                failure = await self._context.checker.check(self.task.output_schema, outcome.output)
-                outcome = failure or outcome
+    async def _handle(self) -> Success | Failure:
+        task = start_task(self.claim, self._context.client, self.control, is_async=self.is_async)
+        with task_span(self.claim) as note_failure:
+            check = self._context.checker.check
+            schema = self.claim.output_schema
+            outcome = await check(schema) or await self._call(task)
+            if isinstance(outcome, Success):
+                outcome = await check(schema, outcome.output) or outcome
             if isinstance(outcome, Failure):
                 note_failure(outcome)
         return outcome
 
-    async def _call(self) -> Result | Failure:
-        handler: Any = self._options.handler
-        if not self._options.handler_is_async:
-            return await _in_thread(lambda: _outcome(handler, self.task))
+    async def _call(self, task: Any) -> Success | Failure:
+        handler: Any = self._queue.handler
+        if not self.is_async:
+            return await _in_thread(lambda: self._outcome(handler, task))
         try:
-            return _result(await handler(self.task))
+            return outcome_of(await handler(task), self._queue.model)
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
@@ -127,96 +196,20 @@ class Attempt:
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends only the attempt
             return Failure.of(error)
 
-    # --- the outcome ------------------------------------------------------------------------------
-
-    async def record(self, outcome: Result | Failure | None) -> None:
-        """Record the outcome (None releases the claim), retrying until the server accepts or refuses it.
-
-        Each of these calls may be repeated. A result that arrives after the lease has expired still counts
-        as long as the attempt has not been ended, so this retries for as long as an attempt may take.
-        """
-        until = time.monotonic() + self._time_limit
-        backoff = Backoff(0.5, 10.0)
-        stop_now = self._context.stop_now
+    def _outcome(self, handler: Callable[[Any], Any], task: Any) -> Success | Failure:
         try:
-            while True:
-                try:
-                    await self._send(outcome)
-                except (TemporaryError, UnexpectedAnswer) as error:
-                    if stop_now.done() or time.monotonic() > until:
-                        return self._end("lost", f"the outcome was not recorded: {error}", logging.ERROR)
-                    self._log(logging.WARNING, f"the outcome has not been recorded yet: {error}")
-                    await first_of(stop_now, timeout=backoff.next())
-                except TaskContractError as error:
-                    if isinstance(outcome, Result) and not isinstance(error, LOST + FATAL):
-                        outcome = Failure(f"the result is refused: {error}")
-                        continue
-                    if isinstance(error, FATAL):
-                        self._context.end_with(error)
-                    return self._end("lost", f"the outcome was not recorded: {error}", logging.WARNING)
-                else:
-                    return None
-        except asyncio.CancelledError:
-            self._end("lost", "the outcome was not recorded: the worker had to stop", logging.ERROR)
-            raise
-
-    async def _send(self, outcome: Result | Failure | None) -> None:
-        client, task = self._context.client, self.task
-        match outcome:
-            case None:
-                await client.release(task)
-                self._end("released", "released")
-            case Result(output, summary, tokens):
-                await client.complete(task, output=output, result_summary=summary, execution_tokens=tokens)
-                self._end("completed", "completed")
-            case Failure(message, retry, error):
-                answer = await client.fail(task, message, retry=retry)
-                pending = answer.status == ContractStatus.PENDING
-                text = f"{'failed and will be retried' if pending else 'failed'}: {message}"
-                self._end("retried" if pending else "failed", text, logging.WARNING, error)
-
-    def _end(
-        self, counter: str, text: str, level: int = logging.INFO, error: BaseException | None = None
-    ) -> None:
-        self._context.counts[counter] += 1
-        self._log(level, text, error)
-
-    def _log(self, level: int, text: str, error: BaseException | None = None) -> None:
-        log(
-            level,
-            f"task contract {self.task.contract_id}: {text}",
-            agent=self._options.target_agent,
-            claim=self.task,
-            seconds=time.monotonic() - self._began,
-            error=error,
-        )
+            return outcome_of(handler(task), self._queue.model)
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends only the attempt
+            return Failure.of(error)
 
 
-def _outcome(handler: Callable[[Any], Any], task: Any) -> Result | Failure:
-    try:
-        return _result(handler(task))
-    except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler ends only the attempt
-        return Failure.of(error)
-
-
-def _result(value: Any) -> Result | Failure:
-    result = value if isinstance(value, Result) else Result(value)
-    try:
-        # As the server will read it: tuples become arrays, and keys strings.
-        output = json.loads(json.dumps(storable("the output", result.output)))
-    except (BadArgument, RecursionError) as error:
-        return Failure(str(error))
-    summary = None if result.summary is None else storable_text(str(result.summary))
-    return replace(result, output=output, summary=summary)
-
-
-async def _in_thread(call: Callable[[], Result | Failure]) -> Result | Failure:
+async def _in_thread(call: Callable[[], Success | Failure]) -> Success | Failure:
     """Run `call` in a daemon thread."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result | Failure] = loop.create_future()
+    future: asyncio.Future[Success | Failure] = loop.create_future()
     context = contextvars.copy_context()
 
-    def set_result(outcome: Result | Failure) -> None:
+    def set_result(outcome: Success | Failure) -> None:
         if not future.done():
             future.set_result(outcome)
 

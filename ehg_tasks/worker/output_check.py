@@ -1,4 +1,4 @@
-"""Check outputs against the contracts' output schemas, in a child process that can be stopped."""
+"""Check outputs against the contracts' output schemas, in child processes that have limits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ehg_tasks.errors import SettingsError
-from ehg_tasks.worker.tasks import Failure
+from ehg_tasks.worker.outcomes import Failure
 
 PROGRAM = Path(__file__).with_name("validator.py")
+CHILDREN = 4
 CHECK_SECONDS = 10.0
+CHECK_BYTES = 512 * 2**20
+KEPT_SCHEMAS = 100
 UNCHECKED = "the output cannot be checked"
 
 
@@ -27,55 +30,60 @@ def require_jsonschema() -> None:
 
 
 class OutputChecker:
-    """Checks in a child process (see `validator.py`), which starts with the first schema."""
+    """Checks in up to four child processes (see `validator.py`), so that a slow check does not delay others.
+
+    What it finds of a schema is final: another attempt would find the same.
+    """
 
     def __init__(self) -> None:
-        self._child: Process | None = None
-        self._turn = asyncio.Lock()
+        self._idle: list[Process] = []
+        self._busy: set[Process] = set()
+        self._turn = asyncio.Semaphore(CHILDREN)
+        self._valid: set[str] = set()  # schemas
 
-    async def check(self, schema: Any, output: Any) -> Failure | None:
-        """Return what is wrong with an output, or None. Schema and output are JSON values."""
+    async def check(self, schema: Any, *outputs: Any) -> Failure | None:
+        """Return what is wrong with a schema, or else with outputs; None if nothing is.
+
+        Schema and outputs are JSON values.
+        """
         if schema is None or schema is True or schema == {}:
             return None
         try:
-            request = json.dumps([schema, output]).encode() + b"\n"
+            text = json.dumps(schema)
+            if not outputs and text in self._valid:
+                return None
+            request = json.dumps([text, *outputs]).encode() + b"\n"
             async with self._turn:
                 # A child may die of a signal that arrives while it starts, so try twice.
                 answer = await self._ask(request) or await self._ask(request)
         except TimeoutError:
-            return Failure(
-                f"{UNCHECKED}: the contract's output_schema takes longer than {CHECK_SECONDS:.0f} s"
-            )
+            message = f"{UNCHECKED}: the contract's output_schema takes longer than {CHECK_SECONDS:.0f} s"
+            return Failure(message, retry=False)
         except RecursionError:
             return Failure(f"{UNCHECKED}: it is nested too deeply")
         except OSError as error:
             return Failure(f"{UNCHECKED}: {error}", error=error)
         if not answer:
-            return Failure(f"{UNCHECKED}: the process that checks it died")
+            return Failure(f"{UNCHECKED}: the process that checks it died", retry=False)
         problem = json.loads(answer)
-        return None if problem is None else Failure(problem[0], retry=not problem[1])
+        if problem is None:
+            if len(self._valid) >= KEPT_SCHEMAS:
+                self._valid.clear()
+            self._valid.add(text)
+            return None
+        return Failure(problem[0], retry=not problem[1])
 
     async def close(self) -> None:
-        """End the child."""
-        child, self._child = self._child, None
-        if child is not None:
-            with suppress(ProcessLookupError):
-                child.kill()
-            # Also reads what is left, so that the pipes are closed.
-            await asyncio.shield(child.communicate())
-
-    @staticmethod
-    async def _start() -> Process:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EHG_"))
-        }
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-P", str(PROGRAM), stdin=PIPE, stdout=PIPE, env=environment
-        )
+        """End the children."""
+        children = [*self._idle, *self._busy]
+        self._idle.clear()
+        for child in children:
+            await _end(child)
 
     async def _ask(self, request: bytes) -> bytes:
-        """The child's answer; empty if it died."""
-        child = self._child = self._child or await self._start()
+        """A child's answer; empty if it died."""
+        child = self._idle.pop() if self._idle else await _start()
+        self._busy.add(child)
         assert child.stdin is not None  # noqa: S101 - narrows the type
         assert child.stdout is not None  # noqa: S101
         answer = b""
@@ -86,6 +94,26 @@ class OutputChecker:
                     await child.stdin.drain()
                 answer = await child.stdout.readline()
         finally:
-            if not answer:  # it died or was too slow, or the worker stops; the next check starts another
-                await self.close()
+            self._busy.discard(child)
+            if answer:
+                self._idle.append(child)
+            else:  # it died or was too slow, or the worker stops; another check starts another one
+                await _end(child)
         return answer
+
+
+async def _start() -> Process:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "EHG_"))
+    }
+    limits = str(CHECK_BYTES), str(int(CHECK_SECONDS) + 1)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-P", str(PROGRAM), *limits, stdin=PIPE, stdout=PIPE, env=environment
+    )
+
+
+async def _end(child: Process) -> None:
+    with suppress(ProcessLookupError):
+        child.kill()
+    # Also reads what is left, so that the pipes are closed.
+    await asyncio.shield(child.communicate())

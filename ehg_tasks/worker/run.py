@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections import deque
 from collections.abc import Iterable
-from uuid import UUID, uuid4
 
 from ehg_tasks import limits
 from ehg_tasks._async import AsyncAgentTasks
-from ehg_tasks.errors import BadArgument, TaskContractError, TemporaryError
+from ehg_tasks.errors import BadArgument, TaskContractError
 from ehg_tasks.models import Claim
-from ehg_tasks.waiting import Backoff, first_of
-from ehg_tasks.worker.attempt import FATAL, Attempt
-from ehg_tasks.worker.options import Context, Options
+from ehg_tasks.waiting import Backoff, is_set_within
+from ehg_tasks.worker.attempt import Attempt, Context
+from ehg_tasks.worker.claims import Claimer
+from ehg_tasks.worker.leases import renew
+from ehg_tasks.worker.options import Options, Queue
 from ehg_tasks.worker.output_check import OutputChecker
+from ehg_tasks.worker.recorder import FATAL, Recorder
 from ehg_tasks.worker.telemetry import log
 
 CLOSING_SECONDS = 10.0  # for the last calls when the worker stops at once
@@ -33,178 +35,190 @@ class Run:
     def __init__(self, options: Options, client: AsyncAgentTasks, counts: dict[str, int]) -> None:
         self.loop = asyncio.get_running_loop()
         self._options = options
-        self._stopping: asyncio.Future[None] = self.loop.create_future()
-        self._stop_now: asyncio.Future[None] = self.loop.create_future()
+        self._stopping, self._stop_now = asyncio.Event(), asyncio.Event()
         self._grace: asyncio.TimerHandle | None = None
-        self._context = Context(options, client, counts, OutputChecker(), self._stop_now, self._end_with)
-        self._attempts: dict[asyncio.Task[None], Attempt] = {}
-        self._renewing: asyncio.Task[None] | None = None
+        recorder = Recorder(client, self._stop_now, self._end_with)
+        self._context = Context(client, counts, OutputChecker(), recorder)
+        self._claimers = deque(
+            Claimer(Queue(name, handler, options.output_models.get(name)), options, client)
+            for name, handler in options.handlers.items()
+        )
         self._backoff = Backoff(options.poll_seconds, max(options.poll_seconds, options.max_poll_seconds))
-        self._request_key: UUID | None = None  # of the claim call whose answer is missing
-        self._sent = 0.0  # when that call was first sent
         self._error: BaseException | None = None
 
     async def work(self) -> None:
         """Claim and work until stopped, or until idle; then drain."""
-        self._renewing = asyncio.create_task(self._renew())
-        self._renewing.add_done_callback(self._ended)
+        every = self._options.seconds_between_renewals
+        renewing = asyncio.create_task(renew(self._context, every, self._log))
+        renewing.add_done_callback(self._renewing_ended)
         try:
             await self._claim_until_stopped()
-            await self._release_unanswered_claim()
-            while self._attempts and not self._stop_now.done():
-                await first_of(*self._attempts, self._stop_now)
+            await self._release_unanswered_claims()
+            while self._is_busy() and not self._stop_now.is_set():
+                await self._change()
         except BaseException:
             self._stop_at_once()
             raise
         finally:
-            await self._close()
+            await self._close(renewing)
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
         """Drain: running handlers may finish within the grace period. A second call stops at once."""
-        if self._stopping.done():
+        if self._stopping.is_set():
             self._stop_at_once()
         else:
             seconds = f"{self._options.grace_seconds:.0f} s"
-            running = len(self._attempts)
+            running = len(self._context.running)
             self._log(logging.INFO, f"stopping: waiting up to {seconds} for {running} running contracts")
-            self._stopping.set_result(None)
+            self._stopping.set()
+            self._context.changed.set()
             self._grace = self.loop.call_later(self._options.grace_seconds, self._stop_at_once)
 
     def _end_with(self, error: BaseException) -> None:
         """Drain, then raise this error."""
-        self._log(logging.ERROR, f"the worker ends: {error}")
-        self._error = self._error or error
-        if not self._stopping.done():
+        if self._error is None:
+            self._log(logging.ERROR, f"the worker ends: {error}")
+            self._error = error
+        if not self._stopping.is_set():
             self.stop()
 
     def _stop_at_once(self) -> None:
-        for future in (self._stopping, self._stop_now):
-            if not future.done():
-                future.set_result(None)
+        """Stop the handlers, and release their claims."""
+        self._stopping.set()
+        self._stop_now.set()
+        self._context.changed.set()
+        for attempt in [*self._context.running]:
+            attempt.release()
 
-    async def _close(self) -> None:
-        """Let the attempts release their claims, then cancel them."""
+    def _is_busy(self) -> bool:
+        return bool(self._context.held or self._context.running)
+
+    async def _change(self) -> None:
+        """Wait until an attempt leaves, or the worker is to stop."""
+        changed = self._context.changed
+        await changed.wait()
+        changed.clear()
+
+    async def _close(self, renewing: asyncio.Task[None]) -> None:
+        """Let handlers that were cancelled and the last calls end, then cancel them."""
         if self._grace is not None:
             self._grace.cancel()
+        context = self._context
         try:
-            if self._attempts:
-                await asyncio.wait(self._attempts, timeout=CLOSING_SECONDS)
+            async with asyncio.timeout(CLOSING_SECONDS):
+                while context.held or any(attempt.is_async for attempt in context.running):
+                    await self._change()
+        except TimeoutError:
+            pass
         finally:
-            ending = [*self._attempts, *([self._renewing] if self._renewing else [])]
-            for task in ending:
-                task.cancel()
-            if ending:
-                await asyncio.wait(ending, timeout=CLOSING_SECONDS)
-            await self._context.checker.close()
+            renewing.cancel()
+            for attempt in context.running:
+                attempt.cancel()
+            await context.recorder.close()
+            await context.checker.close()
 
-    # --- leases -----------------------------------------------------------------------------------
-
-    async def _renew(self) -> None:
-        """Renew all leases in one call, again and again, and pass on what has become of the claims."""
-        every = self._options.seconds_between_renewals
-        backoff = Backoff(min(1.0, every), every)
-        wait = every
-        while True:
-            await asyncio.sleep(wait)
-            held = [attempt for attempt in self._attempts.values() if attempt.is_held]
-            try:
-                renewals = await self._context.client.renew_many(attempt.task for attempt in held)
-            except TaskContractError as error:
-                self._log(logging.WARNING, f"the leases have not been renewed yet: {error}")
-                wait = backoff.next()
-                continue
-            for attempt, renewal in zip(held, renewals, strict=True):
-                attempt.renewed(renewal.state)
-            backoff.reset()
-            wait = every
+    def _renewing_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._end_with(error)
 
     # --- claims -----------------------------------------------------------------------------------
 
     async def _claim_until_stopped(self) -> None:
-        while not self._stopping.done():
-            limit = min(self._options.concurrency - len(self._attempts), limits.CLAIMS)
-            if limit < 1:
-                await self._wait_for_an_attempt()
+        while not self._stopping.is_set():
+            if self._free_slots() < 1:
+                await self._change()
                 continue
-            claims = await self._claim(limit)
-            self._start(claims or [])
-            if claims:
+            self._context.changed.clear()  # a change during the calls must not be missed
+            was_busy = self._is_busy()
+            found, more = await self._claim_of_each()
+            if found:
                 self._backoff.reset()
-                if len(claims) == limit:
-                    continue
-            elif claims is not None and self._options.until_idle:
-                if not self._attempts:
-                    return
-                await self._wait_for_an_attempt()
+            if more:
                 continue
-            await first_of(self._stopping, timeout=self._backoff.next())
+            if not self._options.until_idle or found is None:
+                await is_set_within(self._stopping, self._backoff.next())
+            elif found:
+                await is_set_within(self._context.changed, self._backoff.next())
+            elif was_busy:
+                await self._change()
+            else:
+                return
 
-    async def _wait_for_an_attempt(self) -> None:
-        await first_of(*self._attempts, self._stopping)
+    def _free_slots(self) -> int:
+        """How many contracts to claim now.
 
-    async def _claim(self, limit: int) -> list[Claim] | None:
-        """Claim contracts; return None if the call failed for now.
-
-        If there was no answer, the server may still have claimed contracts. The next call then has the
-        same request key and gets them; their leases began after the first call was sent.
+        A slot is free when its handler has ended, so that results are recorded while others are worked on.
+        As many results as there are slots may wait to be recorded.
         """
-        if self._request_key is None:
-            self._request_key, self._sent = uuid4(), time.monotonic()
-        options, client = self._options, self._context.client
-        call = asyncio.create_task(
-            client.claim(
-                options.target_agent,
-                limit=limit,
-                request_key=self._request_key,
-                agent_id=options.agent_id,
-                lease_seconds=options.lease_seconds,
-            )
-        )
+        context, slots = self._context, self._options.concurrency
+        return min(slots - len(context.running), 2 * slots - len(context.held), limits.CLAIMS)
+
+    async def _claim_of_each(self) -> tuple[int | None, bool]:
+        """Claim for each agent in turn, as long as there are free slots.
+
+        Returns:
+            How many contracts were claimed, None if that is not known; and whether there may be more.
+        """
+        found, failed = 0, False
+        for _ in range(len(self._claimers)):
+            limit = self._free_slots()
+            if limit < 1 or self._stopping.is_set():
+                return found, True
+            claimer = self._claimers[0]
+            self._claimers.rotate(-1)  # so that a busy agent does not keep the others waiting
+            claims = await self._claim(claimer, limit)
+            if claims is None:
+                failed = True
+                continue
+            self._start(claimer, claims)
+            found += len(claims)
+            if len(claims) == limit:
+                return found, True
+        return None if failed and not found else found, False
+
+    async def _claim(self, claimer: Claimer, limit: int) -> list[Claim] | None:
+        """Claim contracts; return None if the call failed for now, or the worker has to stop at once."""
+        call = asyncio.create_task(claimer.claim(limit))
+        stop = asyncio.create_task(self._stop_now.wait())
         try:
-            await first_of(call, self._stop_now)
+            await asyncio.wait((call, stop), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            stop.cancel()
             call.cancel()  # no effect if it is done
         if not call.done():
             return None
         try:
             claims = call.result()
         except (*FATAL, BadArgument) as error:
-            self._request_key = None
             self._end_with(error)
             return None
         except TaskContractError as error:
-            if not isinstance(error, TemporaryError):
-                self._request_key = None  # the server answered, and a repeat would get the same answer
             self._log(logging.WARNING, f"cannot claim: {error}")
             return None
-        self._request_key = None
         self._context.counts["claimed"] += len(claims)
         return claims
 
-    def _start(self, claims: Iterable[Claim]) -> None:
+    def _start(self, claimer: Claimer, claims: Iterable[Claim]) -> None:
         """Work on the claims, or release them if the worker has been stopped."""
         for claim in claims:
-            attempt = Attempt(self._context, claim, self._sent)
-            task = asyncio.create_task(attempt.record(None) if self._stopping.done() else attempt.run())
-            self._attempts[task] = attempt
-            task.add_done_callback(self._ended)
+            attempt = Attempt(self._context, claimer.queue, claim, claimer.sent)
+            if self._stopping.is_set():
+                attempt.release()
+            else:
+                attempt.start()
 
-    async def _release_unanswered_claim(self) -> None:
-        """Repeat a claim call that got no answer, and release what it claimed."""
-        if self._request_key is not None and not self._stop_now.done():
-            self._start(await self._claim(1) or [])
-        if self._request_key is not None:
-            self._log(
-                logging.WARNING,
-                "a claim call got no answer; what it claimed is pending again when the lease expires",
-            )
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._attempts.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._end_with(error)
+    async def _release_unanswered_claims(self) -> None:
+        """Repeat claim calls that got no answer, and release what they claimed."""
+        for claimer in self._claimers:
+            if claimer.is_unanswered and not self._stop_now.is_set():
+                self._start(claimer, await self._claim(claimer, 1) or [])
+            if claimer.is_unanswered:
+                self._log(
+                    logging.WARNING,
+                    "a claim call got no answer; what it claimed is pending again when the lease expires",
+                )
 
     def _log(self, level: int, text: str) -> None:
-        log(level, text, agent=self._options.target_agent)
+        log(level, text, agent=", ".join(self._options.handlers))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from pydantic import Field, PrivateAttr
 
 from ehg_tasks import limits
 from ehg_tasks._async import AsyncAgentTasks
-from ehg_tasks.errors import ClaimLost
+from ehg_tasks.errors import BadArgument, ClaimLost, ContractNotFound
 from ehg_tasks.models import Claim, InputArtifact
+from ehg_tasks.values import storable
 
 
 class FinalFailure(Exception):  # noqa: N818 - named for what happened, like the package's own exceptions
@@ -27,7 +29,7 @@ class Result:
     """What a handler returns if it has more to report than the output.
 
     Attributes:
-        output: any JSON value, at most 1 MiB; None for no output.
+        output: any JSON value, at most 1 MiB, or a pydantic model; None for no output.
         summary: the result in words; cut at 64 KiB.
         execution_tokens: how many tokens the work took.
     """
@@ -37,39 +39,6 @@ class Result:
     execution_tokens: int | None = None
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An attempt that failed.
-
-    Attributes:
-        message: why.
-        retry: whether another attempt may help.
-        error: the unexpected exception, if there was one; its traceback is logged.
-    """
-
-    message: str
-    retry: bool = True
-    error: BaseException | None = None
-
-    @classmethod
-    def of(cls, error: BaseException) -> Self:
-        """Turn a handler's exception into a failure."""
-        try:
-            text = str(error).strip()
-        except BaseException:  # noqa: BLE001 - the handler's class, and its failure must be reported anyway
-            text = ""
-        if isinstance(error, FinalFailure):
-            return cls(storable_text(text or "the handler gave up"), retry=False)
-        kind = type(error).__name__
-        return cls(storable_text(f"{kind}: {text}" if text else kind), error=error)
-
-
-def storable_text(text: str) -> str:
-    """The text as the server accepts it: at most 64 KiB of UTF-8, without NUL."""
-    data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
-    return data[: limits.TEXT_BYTES].decode("utf-8", "ignore")
-
-
 def time_limit(timeout_minutes: int | None) -> float:
     """How long an attempt may take, in seconds; mirrors the SQL function of the same name."""
     return 60.0 * max(30 if timeout_minutes is None else timeout_minutes, 1)
@@ -77,15 +46,19 @@ def time_limit(timeout_minutes: int | None) -> float:
 
 @dataclass
 class Control:
-    """What the worker tells a task.
+    """What the worker and a task tell each other.
 
     Attributes:
         deadline: the attempt's time limit, in seconds of the monotonic clock.
         cancelled: whether the handler should stop.
+        report: the last progress report.
+        sent: the last report that was sent.
     """
 
     deadline: float
     cancelled: threading.Event = field(default_factory=threading.Event)
+    report: dict[str, Any] | None = None
+    sent: dict[str, Any] | None = None
 
 
 class _Task(Claim):
@@ -108,10 +81,43 @@ class _Task(Claim):
         """Whether the handler should stop: the claim is lost or timed out, or the worker must stop now."""
         return self._control.cancelled.is_set()
 
+    def report(
+        self,
+        *,
+        message: str | None = None,
+        percent: float | None = None,
+        tokens: int | None = None,
+        **more: Any,
+    ) -> None:
+        """Report how far the work is; `outcome` and `history` show it to others.
+
+        This only notes the report, so it costs next to nothing. The worker sends the last one with its next
+        renewal, in place of what was reported before. A report that no renewal follows is not sent.
+
+        Args:
+            message: what the work is at, in words.
+            percent: how much of it is done.
+            tokens: how many tokens it has taken so far.
+            more: other JSON values. All together may take 4 KiB.
+
+        Raises:
+            BadArgument: a value is not JSON, or the report is larger than 4 KiB.
+        """
+        given = {"message": message, "percent": percent, "tokens": tokens, **more}
+        report = {name: value for name, value in given.items() if value is not None}
+        storable("the report", report)
+        text = json.dumps(report, ensure_ascii=False)
+        if len(text.encode()) > limits.PROGRESS_BYTES:
+            raise BadArgument(f"the report is larger than {limits.PROGRESS_BYTES} bytes")
+        self._control.report = json.loads(text)  # a copy: the caller may change what it has given
+
     async def _inputs(self) -> list[InputArtifact]:
         if self.cancelled:
             raise ClaimLost(f"the claim on task contract {self.contract_id} is lost")
-        return await self._client.inputs(self)
+        try:
+            return await self._client.inputs(self)
+        except ContractNotFound as error:
+            raise FinalFailure(f"an input is missing: {error}") from error
 
 
 class AsyncTask(_Task):
@@ -121,7 +127,12 @@ class AsyncTask(_Task):
     """
 
     async def inputs(self) -> list[InputArtifact]:
-        """Return the input artifacts, in full. Raises ClaimLost, StatusConflict."""
+        """Return the input artifacts, in full.
+
+        Raises:
+            FinalFailure: one of them no longer exists.
+            ClaimLost, StatusConflict: the contract has been handed to another worker, or has ended.
+        """
         return await self._inputs()
 
 
@@ -134,7 +145,12 @@ class Task(_Task):
     _loop: asyncio.AbstractEventLoop = PrivateAttr(default_factory=asyncio.get_running_loop)
 
     def inputs(self) -> list[InputArtifact]:
-        """Return the input artifacts, in full. Raises ClaimLost, StatusConflict."""
+        """Return the input artifacts, in full.
+
+        Raises:
+            FinalFailure: one of them no longer exists.
+            ClaimLost, StatusConflict: the contract has been handed to another worker, or has ended.
+        """
         if self._loop.is_closed():  # the worker had to stop without this handler
             raise ClaimLost(f"the claim on task contract {self.contract_id} is lost")
         return asyncio.run_coroutine_threadsafe(self._inputs(), self._loop).result()
@@ -145,7 +161,7 @@ class Task(_Task):
 
 
 Handler = Callable[[Task], Any] | Callable[[AsyncTask], Awaitable[Any]]
-"""Returns the output, a JSON value, or a `Result`."""
+"""Returns the output (a JSON value or a pydantic model), or a `Result`."""
 
 
 def start_task(

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from ehg_tasks.models import Claim
 from ehg_tasks.text import escaped
-from ehg_tasks.worker.tasks import Failure
+from ehg_tasks.worker.outcomes import Failure
 
 logger = logging.getLogger("ehg_tasks.worker")
 
@@ -29,6 +29,8 @@ def log(
 
     The message becomes one line, and control characters in it are escaped.
     """
+    if not logger.isEnabledFor(level):
+        return
     extra = {
         "contract_id": str(claim.contract_id) if claim else None,
         "agent": agent,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from types import FrameType
 
 from ehg_tasks._async import AsyncAgentTasks
 from ehg_tasks.worker.options import Options
@@ -40,16 +42,18 @@ class WorkerCounters:
 
 
 class Worker(Options):
-    """Works on the contracts of one target agent until it is stopped.
+    """Works on the contracts of one or more agents until it is stopped.
 
     It opens its own connection to the agent's project. It logs to `ehg_tasks.worker`; each record has
     `contract_id`, `agent`, `attempt` and `seconds` (None where they do not apply).
 
     Args:
         agent: the client whose project, key, agent token, timeout and retries to use.
-        target_agent: the agent whose contracts to work on.
-        handler: does the work; `def` (runs in a thread) or `async def`. See `Task` and `AsyncTask`.
-        concurrency: how many contracts to work on at once, and to claim in one call (at most 100).
+        target_agent: the agent whose contracts to work on; for several agents, a mapping from their names
+            to their handlers.
+        handler: does the work of one agent; `def` (runs in a thread) or `async def`. See `Task` and
+            `AsyncTask`.
+        concurrency: how many contracts to work on at once, of all agents together.
         poll_seconds: the wait, in seconds, after a claim call that returned fewer contracts than there are
             free slots. It doubles up to `max_poll_seconds` while there are none, and is shortened at
             random so that workers do not poll in step.
@@ -58,9 +62,11 @@ class Worker(Options):
             are cancelled and their contracts released.
         lease_seconds: length of the leases, 5 seconds or more. If the worker dies, its contracts can be
             claimed again when their leases end.
-        renew_every: seconds between renewals; one call renews all leases, and shows which contracts were
-            cancelled, lost or timed out. Default: a sixth of `lease_seconds`.
+        renew_every: seconds between renewals; one call renews all leases, sends reports, and shows which
+            contracts were cancelled, lost or timed out. Default: 5, or a quarter of `lease_seconds` if that
+            is less.
         agent_id: stored as `completed_by_agent_id`. Default: a new UUID.
+        output_models: for the names of agents, the pydantic model that their outputs must be valid for.
         until_idle: end when nothing can be claimed and nothing runs, instead of waiting for more. Contracts
             whose retry is due later are left.
 
@@ -139,15 +145,26 @@ class Worker(Options):
 
 @contextmanager
 def _on_signals(callback: Callable[[], None]) -> Iterator[None]:
-    """Call `callback` on SIGTERM and SIGINT, and restore the previous handlers afterwards."""
-    loop = asyncio.get_running_loop()
+    """Call `callback` on SIGTERM and SIGINT, and restore the previous handlers afterwards.
+
+    Not with the event loop's `add_signal_handler`: what arrives in a process that a handler has forked would
+    then reach this one, through a descriptor that both share.
+    """
+    worker = os.getpid()
     before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if os.getpid() == worker:
+            callback()
+        else:  # in a process that a handler has forked
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
     for number in SIGNALS:
-        loop.add_signal_handler(number, callback)
+        signal.signal(number, on_signal)
     try:
         yield
     finally:
         for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            if handler is not None:  # None: it was not installed from Python
-                signal.signal(number, handler)
+            # None: it was not installed from Python
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

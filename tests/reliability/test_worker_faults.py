@@ -103,7 +103,7 @@ def test_a_time_limit_is_counted_from_the_first_claim_call_whose_answer_was_lost
 @pytest.mark.parametrize(
     ("error", "function", "status"),
     [
-        (None, "complete_task_contract", "completed"),
+        (None, "complete_task_contracts", "completed"),
         (ValueError("bad color"), "fail_task_contract", "pending"),
         (FinalFailure("not my job"), "fail_task_contract", "failed"),
     ],
@@ -145,7 +145,7 @@ def test_a_worker_gives_up_an_outcome_that_does_not_arrive_within_the_length_of_
 ) -> None:
     create_contracts(agent)
     monkeypatch.setattr(attempt, "time_limit", lambda _: 0.5)  # the shortest one is a minute
-    lose(proxy, "complete_task_contract", 1000, "request")
+    lose(proxy, "complete_task_contracts", 1000, "request")
     worker = worker_behind(proxy, project, CountingHandler())
     worker.run()
     assert worker.counters == WorkerCounters(1, 0, 0, 0, 0, 1, 0)
@@ -158,7 +158,7 @@ def test_a_second_stop_ends_a_worker_whose_outcome_does_not_arrive(
     worker = worker_behind(proxy, project, CountingHandler(), grace_seconds=600, until_idle=False)
 
     def fault(function: str) -> Fault:
-        if function != "complete_task_contract":
+        if function != "complete_task_contracts":
             return None
         if Counter(proxy.calls)[function] == 2:
             worker.stop()
@@ -203,7 +203,7 @@ def test_one_call_renews_every_lease_until_its_result_is_recorded(
             renewed.append(ends)
 
     def fault(function: str) -> Fault:  # no result arrives before the second renewal
-        return "request" if function == "complete_task_contract" and len(renewed) < 2 else None
+        return "request" if function == "complete_task_contracts" and len(renewed) < 2 else None
 
     proxy.answered, proxy.fault = answered, fault
     worker = worker_behind(proxy, project, CountingHandler(), concurrency=4, renew_every=0.2)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
 
 from ehg_tasks import AgentTasks, AsyncTask, Claim, Task
+from ehg_tasks.worker import attempt
 from tests.lifecycle.helpers import contract, leases, reach_time_limit
 from tests.reliability.helpers import Database, create_contracts, run_worker, take_over, wait_until
 
@@ -55,6 +57,46 @@ def test_the_time_limit_cancels_the_task(
     assert "the work is dropped: the attempt has reached its time limit" in caplog.text
     row = contract(database, contract_id)
     assert (row["status"], row["output_artifact_id"]) == ("failed", None)
+
+
+def test_a_thread_that_reaches_its_time_limit_is_told_and_gives_up_its_slot(
+    agent: AgentTasks, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "time_limit", lambda minutes: 0.5 if minutes == 1 else 60.0)
+    [hangs] = create_contracts(agent, timeout_minutes=1, max_retries=0, priority=60)
+    [fine] = create_contracts(agent)
+    finish = threading.Event()
+    cancelled = []
+
+    def handler(task: Task) -> None:
+        if task.id == hangs:
+            cancelled.append(task.wait(60))
+            assert finish.wait(60)  # it does not end until the other contract is completed
+        else:
+            finish.set()
+
+    counters = run_worker(agent, handler, concurrency=1)
+    assert (counters.lost, counters.completed) == (1, 1)
+    assert cancelled == [True]
+    assert agent.outcome(fine).status == "completed"
+    assert "the attempt has reached its time limit" in caplog.text
+    assert "still runs, in a thread that no longer takes a slot" in caplog.text
+
+
+def test_the_time_limit_cancels_an_async_handler(agent: AgentTasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "time_limit", lambda _: 0.3)
+    create_contracts(agent)
+    cancelled = []
+
+    async def handler(task: AsyncTask) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(task.cancelled)
+            raise
+
+    assert run_worker(agent, handler).lost == 1
+    assert cancelled == [True]
 
 
 def test_a_lost_lease_cancels_the_task_of_a_thread(agent: AgentTasks, database: Database) -> None:

@@ -2,88 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import IO, Any
 from uuid import UUID
 
 import pytest
 
 from ehg_tasks import AgentTasks
-from tests.conftest import Project
 from tests.lifecycle.helpers import contract, end_lease, leases
+from tests.reliability.conftest import Start
 from tests.reliability.helpers import Database, create_contracts, statuses, wait_until
-
-
-class Process:
-    """A running `worker_process`, and the lines that it has printed so far."""
-
-    def __init__(self, project: Project, mode: str, options: dict[str, Any]) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
-        environment |= {"SUPABASE_URL": project.url, "SUPABASE_PUBLISHABLE_KEY": project.publishable_key}
-        command = [sys.executable, "-m", "tests.reliability.worker_process", mode, json.dumps(options)]
-        self.popen = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.lines: list[str] = []
-        self.agent_id = UUID(self.read_until("agent ").split()[1])
-
-    def read_until(self, start: str) -> str:
-        """Read up to the next line with this start, and return it."""
-        for line in _pipe(self.popen.stdout):
-            self.lines.append(line.rstrip("\n"))
-            if line.startswith(start):
-                return self.lines[-1]
-        raise AssertionError(f"no line {start!r} in {self.lines}")
-
-    def read(self, start: str) -> list[str]:
-        """Return what follows this word in the lines read so far."""
-        return [line.removeprefix(start).strip() for line in self.lines if line.startswith(start)]
-
-    def finish_handlers(self) -> None:
-        """Let the handlers of mode `hold` return."""
-        stdin = _pipe(self.popen.stdin)
-        stdin.write("finish\n")
-        stdin.flush()
-
-    def counters(self) -> dict[str, int]:
-        """Wait for the end of the process, and return its counters that are not zero."""
-        counters: dict[str, int] = json.loads(self.read_until("counters ").removeprefix("counters "))
-        assert self.popen.wait(60) == 0
-        return {name: count for name, count in counters.items() if count}
-
-    def end(self) -> None:
-        """Kill the process if it still runs, and close its pipes."""
-        self.popen.kill()
-        self.popen.wait()
-        _pipe(self.popen.stdin).close()
-        _pipe(self.popen.stdout).close()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None
-    return pipe
-
-
-Start = Callable[..., Process]
-
-
-@pytest.fixture
-def start(project: Project, database: Database) -> Iterator[Start]:
-    processes: list[Process] = []
-
-    def start(mode: str, **options: Any) -> Process:
-        processes.append(Process(project, mode, {"poll_seconds": 0.05} | options))
-        return processes[-1]
-
-    yield start
-    for process in processes:
-        process.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -150,6 +81,43 @@ def test_a_killed_workers_contracts_are_completed_by_others(
     assert len({row["output_artifact_id"] for row in rows}) == 60
     assert database.execute("select count(*) from agent_artifacts").fetchone() == (60,)
     assert leases(database) == []
+
+
+def test_an_expired_lease_of_a_killed_worker_goes_to_another_without_help(
+    start: Start, agent: AgentTasks
+) -> None:
+    [contract_id] = create_contracts(agent)
+    victim = start("hold", lease_seconds=5)
+    victim.read_until("started")
+    victim.popen.kill()
+    other = start("quick")
+    wait_until(lambda: agent.outcome(contract_id).status == "completed")
+    other.popen.send_signal(signal.SIGTERM)
+    assert other.counters() == {"claimed": 1, "completed": 1}
+    history = [(attempt.agent_id, attempt.outcome) for attempt in agent.history(contract_id)]
+    assert history == [(victim.agent_id, "expired"), (other.agent_id, "completed")]
+
+
+def test_a_cancel_reaches_the_handler_within_ten_seconds_by_default(start: Start, agent: AgentTasks) -> None:
+    [contract_id] = create_contracts(agent)
+    process = start("hold")
+    process.read_until("started")
+    began = time.monotonic()
+    agent.cancel(contract_id)
+    process.read_until(f"cancelled {contract_id}")
+    assert time.monotonic() - began < 10
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.counters() == {"claimed": 1, "lost": 1}
+
+
+def test_a_process_that_a_handler_forks_can_be_ended_without_stopping_the_worker(
+    start: Start, agent: AgentTasks
+) -> None:
+    ids = create_contracts(agent, 2)
+    process = start("fork", concurrency=1, until_idle=True)
+    assert process.counters() == {"claimed": 2, "completed": 2}
+    assert [outcome.output for outcome in agent.outcomes(ids)] == [{"exit code": -signal.SIGTERM}] * 2
+    assert process.read("log stopping") == []
 
 
 def children(pid: int) -> list[int]:

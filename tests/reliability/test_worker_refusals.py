@@ -64,15 +64,16 @@ def test_a_worker_ends_when_its_agent_name_is_refused(agent: AgentTasks) -> None
 
 
 def test_a_worker_ends_when_it_may_not_record_results(agent: AgentTasks, database: Database) -> None:
-    create_contracts(agent, 2)
+    create_contracts(agent)
+    functions = "public.complete_task_contract, public.complete_task_contracts"
 
     def handler(_: Task) -> None:
-        database.execute("revoke execute on function public.complete_task_contract from anon")
+        database.execute(f"revoke execute on function {functions} from anon")
 
     worker = Worker(agent, "T", handler, concurrency=1)
     try:
         with pytest.raises(AccessDenied):
             worker.run()
     finally:
-        database.execute("grant execute on function public.complete_task_contract to anon")
+        database.execute(f"grant execute on function {functions} to anon")
     assert worker.counters == Counters(1, 0, 0, 0, 0, lost=1, running=0)

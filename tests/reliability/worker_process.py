@@ -5,12 +5,14 @@ It prints one line for each event. MODE says what the handler does:
     quick      returns its process id
     hold       waits for a line on standard input, or until it is cancelled
     stubborn   never returns
+    fork       forks a process, ends it with SIGTERM, and returns its exit code
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import sys
 import threading
@@ -36,6 +38,13 @@ def main(mode: str, options: str) -> None:
 
     def handler(task: Task) -> dict[str, int]:
         print_line(f"started {task.id}")
+        if mode == "fork":
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+            child.start()
+            time.sleep(0.1)
+            child.terminate()
+            child.join()
+            return {"exit code": child.exitcode or 0}
         while mode == "stubborn":
             time.sleep(1)
         while mode == "hold" and not finish.is_set():
@@ -44,7 +53,8 @@ def main(mode: str, options: str) -> None:
                 break
         return {"pid": os.getpid()}
 
-    threading.Thread(target=wait_for_a_line, daemon=True).start()
+    if mode == "hold":  # a forked process would wait for the lock that this thread holds on standard input
+        threading.Thread(target=wait_for_a_line, daemon=True).start()
     with AgentTasks.from_env() as agent:
         worker = Worker(agent, "T", handler, **json.loads(options))
     print_line(f"agent {worker.agent_id}")
