@@ -35,8 +35,8 @@ mutants: $(VENV)/.installed ## Break the rules one by one, check that the tests 
 mutants-quick: $(VENV)/.installed ## Run a sample of the mutants.
 	$(BIN)/python -m tests.mutants --quick
 
-prove: $(VENV)/.installed ## Test the lifecycle against its model with many more examples.
-	$(BIN)/python -m pytest tests/lifecycle/test_state_machine.py --hypothesis-profile=long
+prove: $(VENV)/.installed ## Test the lifecycle with many more examples, and recovery with default leases.
+	$(BIN)/python -m pytest tests/lifecycle/test_state_machine.py tests/reliability/recovery.py --hypothesis-profile=long
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
