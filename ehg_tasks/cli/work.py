@@ -48,7 +48,7 @@ def work(
     ] = 60,
     renew_every: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="SECONDS", help="Time between renewals (default: a sixth of --lease)."),
+        typer.Option(min=0.1, metavar="SECONDS", help="Time between renewals (default: 5, or --lease / 4)."),
     ] = None,
     grace: Annotated[
         float,
