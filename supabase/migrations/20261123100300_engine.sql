@@ -459,7 +459,7 @@ comment on column public.task_contract_status_change.was_duplicate is
 comment on type public.task_contract_outcome is
   'Result of task_contract_outcomes.';
 comment on column public.task_contract_outcome.output is
-  'Content of the output artifact. Text that is not valid JSON becomes a JSON string.';
+  'Content of the output artifact. Text that is not valid JSON, is nested more than 64 levels deep or holds a number of more than 400 digits becomes a JSON string.';
 comment on column public.task_contract_outcome.attempt is
   'Number of the last attempt. Null before the first.';
 comment on column public.task_contract_outcome.progress is

@@ -62,14 +62,19 @@ returns jsonb
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_json jsonb;
 begin
-  return p_text::jsonb;
-exception when data_exception then
+  v_json := p_text::jsonb;
+  -- Another program may have written the artifact.
+  perform ehg_tasks.check_json('an artifact', v_json);
+  return v_json;
+exception when data_exception or program_limit_exceeded or sqlstate 'TC006' then
   return to_jsonb(p_text);
 end
 $$;
 comment on function ehg_tasks.as_json(text) is
-  'The content of an artifact as JSON. Text that is not valid JSON becomes a JSON string.';
+  'The content of an artifact as JSON. Text that is not valid JSON, or fails check_json, becomes a JSON string.';
 revoke all on function ehg_tasks.as_json(text) from public, anon, authenticated, service_role;
 
 ---------------------------------------------------------------------------------------------------

@@ -312,6 +312,25 @@ revoke all on function ehg_tasks.settle_dependents(uuid[], text)
 -- Triggers
 ---------------------------------------------------------------------------------------------------
 
+-- A transaction with an older snapshot does not see contracts that have begun to wait since then, so they
+-- would wait forever.
+create or replace function ehg_tasks.check_isolation()
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception using
+      errcode = 'TC003',
+      message = 'finishing or deleting a task contract needs the isolation level READ COMMITTED';
+  end if;
+end
+$$;
+comment on function ehg_tasks.check_isolation() is
+  'Raises TC003 in a transaction that may not see every contract that waits for another.';
+revoke all on function ehg_tasks.check_isolation() from public, anon, authenticated, service_role;
+
 -- The trigger functions run with their owner's rights, because the writer has none on the engine's
 -- tables.
 
@@ -388,9 +407,11 @@ begin
       perform ehg_tasks.lower_low_water_mark(
         ehg_tasks.queue_name(new.target_agent), new.priority, new.created_at, new.id);
     end if;
-  elsif new.status = any (ehg_tasks.final_statuses()) and old.status <> all (ehg_tasks.final_statuses())
-    and exists (select from ehg_tasks.dependencies d where d.depends_on = new.id and not d.settled) then
-    perform ehg_tasks.settle_dependents(array[new.id], new.status);
+  elsif new.status = any (ehg_tasks.final_statuses()) and old.status <> all (ehg_tasks.final_statuses()) then
+    perform ehg_tasks.check_isolation();
+    if exists (select from ehg_tasks.dependencies d where d.depends_on = new.id and not d.settled) then
+      perform ehg_tasks.settle_dependents(array[new.id], new.status);
+    end if;
   end if;
   return null;
 end
@@ -476,6 +497,9 @@ as $$
 declare
   v_ids constant uuid[] := array(select r.id from removed r);
 begin
+  if v_ids <> '{}' then
+    perform ehg_tasks.check_isolation();
+  end if;
   delete from ehg_tasks.ready r where r.contract_id = any (v_ids);
   delete from ehg_tasks.held h where h.contract_id = any (v_ids);
   delete from ehg_tasks.attempts a where a.contract_id = any (v_ids);

@@ -328,11 +328,11 @@ begin
     'contract_id', 'output_artifact_id', 'result_summary', 'execution_tokens', 'success', 'error_message',
     'claim_token', 'idempotency_key', 'agent_id', 'output']);
   -- Before the block below, because its failure would release the locks. An id that is not a UUID is
-  -- refused below.
+  -- refused below. PostgreSQL accepts UUIDs in braces too.
   perform ehg_tasks.lock_contracts(ehg_tasks.with_dependents(array(
-    select (i.value ->> 'contract_id')::uuid
-    from jsonb_array_elements(p_results) as i
-    where i.value ->> 'contract_id' ~* '^([0-9a-f]{4}-?){7}[0-9a-f]{4}$')));
+    select i.id::uuid
+    from (select btrim(r.value ->> 'contract_id', '{}') as id from jsonb_array_elements(p_results) as r) as i
+    where i.id ~* '^([0-9a-f]{4}-?){7}[0-9a-f]{4}$')));
   begin
     v_done := ehg_tasks.complete_together(p_results);
   exception

@@ -32,7 +32,7 @@ from tests.lifecycle.helpers import (
     leases,
 )
 from tests.lifecycle.invariants import check_invariants
-from tests.sql import Caller, Row, jsonb
+from tests.sql import Caller, Row, jsonb, refused
 
 Answer = list[Row] | str
 FIELDS = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
@@ -149,8 +149,54 @@ class TestBulkCompletions:
             assert len({row["state"] for row in renewed}) == 1  # all before the completion, or all after
             check_invariants(database)
 
+    @pytest.mark.parametrize("form", ["{}", "{{{}}}"])
+    def test_a_result_waits_for_the_call_that_ends_its_attempt(
+        self, session: Callable[[str], Session], anon: Caller, database: Database, form: str
+    ) -> None:
+        """In either form of a UUID, the contract is locked before the claim is checked."""
+        row = claimed(anon)
+        other, worker = session("anon"), session("anon")
+        other.begin()
+        other("cancel_task_contract", contract_id=row["contract_id"])
+        result = item(row, contract_id=form.format(row["contract_id"]), output="late")
+        call = worker.start("complete_task_contracts", results=jsonb([result]))
+        other.commit()
+        [answer] = call.result()
+        assert isinstance(answer, dict)
+        assert (answer["contract_id"], answer["code"]) == (row["contract_id"], "TC003")
+        assert statuses(database, [row["contract_id"]]) == ["cancelled"]
+
 
 class TestDependencies:
+    @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+    @pytest.mark.parametrize("end", ["complete", "complete together", "fail", "cancel", "write", "delete"])
+    def test_a_transaction_that_may_not_see_a_dependent_ends_nothing(
+        self, session: Callable[[str], Session], anon: Caller, database: Database, level: str, end: str
+    ) -> None:
+        row = claimed(anon)
+        other = session("service_role")
+        other.begin(level)
+        other.run("select count(*) from public.agent_task_contracts")
+        dependent = create(anon, "U", depends_on=[row["contract_id"]], on_dependency_failure="run")
+        with refused("TC003", "needs the isolation level READ COMMITTED"):
+            if end == "complete":
+                other("complete_task_contract", **held(row))
+            elif end == "complete together":
+                other("complete_task_contracts", results=jsonb([item(row)]))
+            elif end == "fail":
+                other("fail_task_contract", **held(row), error_message="e", retry=False)
+            elif end == "cancel":
+                other("cancel_task_contract", contract_id=row["contract_id"])
+            elif end == "write":
+                other.run("update public.agent_task_contracts set status = 'failed'")
+            else:
+                other.run("delete from public.agent_task_contracts")
+        other.connection.execute("rollback")
+        assert statuses(database, [row["contract_id"]]) == ["in_progress"]
+        anon("complete_task_contract", **held(row))
+        assert claim(anon, "U")["contract_id"] == dependent
+        check_invariants(database)
+
     def test_two_dependencies_of_one_contract_finish_at_the_same_time(
         self, session: Callable[[str], Session], anon: Caller, database: Database
     ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
+
 from tests.lifecycle.helpers import Database, artifact, claimed, contract, create, held
 from tests.sql import Caller, refused
 
@@ -52,6 +54,20 @@ class TestOutcomes:
         anon("complete_task_contract", **held(row), output_artifact_id=report)
         [outcome] = anon("task_contract_outcomes", contract_ids=[row["contract_id"]])
         assert (outcome["output"], outcome["output_artifact_id"]) == ("# A report\n\nplain", report)
+
+    @pytest.mark.parametrize(
+        "content",
+        ["[" * 100_000, "[" * 66 + "]" * 66, "[1e131071]"],
+        ids=["too deep to read", "too deep", "a huge number"],
+    )
+    def test_an_output_that_would_break_its_readers_is_text(
+        self, anon: Caller, database: Database, content: str
+    ) -> None:
+        """Another program may have written the artifact."""
+        row = claimed(anon)
+        anon("complete_task_contract", **held(row), output_artifact_id=artifact(database, content))
+        [outcome] = anon("task_contract_outcomes", contract_ids=[row["contract_id"]])
+        assert outcome["output"] == content
 
     def test_outcomes_have_the_order_of_the_ids_without_repeats_and_unknown_ids(self, anon: Caller) -> None:
         first, second = create(anon), create(anon)

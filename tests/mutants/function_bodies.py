@@ -33,6 +33,7 @@ CEILINGS = "lifecycle/test_ceilings.py"
 MAINTENANCE = "lifecycle/test_maintenance.py"
 ENGINE = "lifecycle/test_queue.py"
 SHARED = "lifecycle/test_rules.py"
+CONCURRENCY = "lifecycle/test_concurrency.py"
 GUARDS = "access/test_guards.py"
 DEFAULTS = "access/test_specification.py::test_the_functions_create_contracts_with_the_defaults_of_the_table"
 POISON = "reliability/test_poison.py"
@@ -68,7 +69,10 @@ RULES: dict[str, list[tuple[str, str, str, str]]] = {
         ("null is a text", "p_text is null or ", "", SHARED),
     ],
     "as_json": [
-        ("text that is not JSON is an error", "exception when data_exception then", "exception when unique_violation then", READ),
+        ("text that is not JSON is an error", "when data_exception or", "when", READ),
+        ("text that is too deep to read is an error", " or program_limit_exceeded", "", READ),
+        ("JSON that is too deep is an error", " or sqlstate 'TC006'", "", READ),
+        ("any JSON is read", "perform ehg_tasks.check_json('an artifact', v_json);", "", READ),
         ("text that is not JSON is lost", "return to_jsonb(p_text);", "return null;", READ),
     ],
     "trimmed_name": [
@@ -210,6 +214,7 @@ QUEUE: dict[str, list[tuple[str, str, str, str]]] = {
         ("an earlier error is that of an interrupted attempt", "case when new.status <> 'pending' then new.error_message end", "new.error_message", HISTORY),
         ("the tokens are not recorded", ",\n        execution_tokens = new.execution_tokens", "", HISTORY),
         ("an attempt ends twice", "\n      and a.outcome is null;", ";", HISTORY),
+        ("final under any isolation level", "perform ehg_tasks.check_isolation();", "", f"{CONCURRENCY}::TestDependencies"),
         ("dependencies are not waited for again", "if v_waits_for > 0 then", "if false then", REQUEUE),
         ("settled dependencies are waited for again", "where d.contract_id = new.id and not d.settled", "where d.contract_id = new.id", REQUEUE),
         ("under the name as it is written", "ehg_tasks.queue_name(new.target_agent)", "new.target_agent", f"{ENGINE}::TestStatus"),
@@ -240,6 +245,7 @@ QUEUE: dict[str, list[tuple[str, str, str, str]]] = {
         ("held rows stay", "delete from ehg_tasks.held h where h.contract_id = any (v_ids);", "", f"{DEPENDENCIES}::TestDeletion"),
         ("attempts stay", "delete from ehg_tasks.attempts a where a.contract_id = any (v_ids);", "", HISTORY),
         ("its dependencies stay", "delete from ehg_tasks.dependencies d where d.contract_id = any (v_ids);", "", f"{ENGINE}::TestDependents"),
+        ("under any isolation level", "perform ehg_tasks.check_isolation();", "", f"{CONCURRENCY}::TestDependencies"),
         ("dependents are not settled", "perform ehg_tasks.settle_dependents(v_ids, 'deleted');", "", f"{DEPENDENCIES}::TestDeletion"),
         ("dependencies on it stay", "delete from ehg_tasks.dependencies d where d.depends_on = any (v_ids);", "", f"{DEPENDENCIES}::TestDeletion"),
     ],
@@ -791,6 +797,7 @@ ENDS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "complete_task_contracts": [
         ("items not checked", "perform ehg_tasks.check_batch(", "perform (", f"{BULK}::TestEither"),
+        ("an id in braces is not locked", "btrim(r.value ->> 'contract_id', '{}')", "r.value ->> 'contract_id'", f"{CONCURRENCY}::TestBulkCompletions"),
         ("one refused value ends the call", "when data_exception or integrity_constraint_violation or sqlstate 'TC006' then", "when unique_violation then", BULK),
         ("a refused size ends the call", " or sqlstate 'TC006' then", " then", BULK),
         ("a missing artifact ends the call", "data_exception or integrity_constraint_violation or", "data_exception or", BULK),
