@@ -22,3 +22,5 @@ OUTPUT_BYTES = 2**20
 """An output, as JSON."""
 PROGRESS_BYTES = 4 * 2**10
 """A progress report, as JSON."""
+INT_MAX = 2**31 - 1
+"""The largest Postgres `integer`."""

@@ -45,9 +45,6 @@ def _json_schema(value: Any) -> Any:
     return value
 
 
-INT_MAX = 2**31 - 1  # of a Postgres integer
-
-
 class NewContract(BaseModel):
     """Work to hand over. Fields left out get the table's defaults, shown here.
 
@@ -72,8 +69,12 @@ class NewContract(BaseModel):
     output_schema: Annotated[dict[str, JsonValue], BeforeValidator(_json_schema)] | None = Field(
         default=None, description="JSON Schema of the output, or the pydantic model that describes it."
     )
-    priority: int = Field(default=50, ge=-INT_MAX - 1, le=INT_MAX, description="Higher is claimed first.")
-    max_tokens: int = Field(default=4000, ge=1, le=INT_MAX, description="Budget of one attempt, in tokens.")
+    priority: int = Field(
+        default=50, ge=-limits.INT_MAX - 1, le=limits.INT_MAX, description="Higher is claimed first."
+    )
+    max_tokens: int = Field(
+        default=4000, ge=1, le=limits.INT_MAX, description="Budget of one attempt, in tokens."
+    )
     timeout_minutes: int = Field(
         default=30, ge=1, le=limits.TIMEOUT_MINUTES, description="Time limit of one attempt, in minutes."
     )

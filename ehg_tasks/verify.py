@@ -93,12 +93,11 @@ def compare(description: dict[str, Any]) -> Verdict:
         profile = "hardened"
         for kind, name in direct:
             del wanted[kind][name]
-    notes = list(_notes(live, wanted))
     lines = [*_differences(live, wanted), *_findings(description)]
     return Verdict(
         profile,
         tuple(" ".join(line.split()) for line in lines),
-        tuple(" ".join(line.split()) for line in notes),
+        tuple(" ".join(line.split()) for line in _notes(live, wanted)),
     )
 
 
@@ -151,7 +150,8 @@ def _differences(live: Facts, wanted: Facts) -> Iterator[str]:
             yield f"outdated describe_task_contracts(): it reports no {kind}; apply the migrations"
             continue
         yield from (f"missing {kind}: {name}" for name in objects if name not in live[kind])
-        yield from (f"extra {kind}: {name}" for name in live[kind] if name not in objects)
+        if kind != "index":  # a project may have indexes of its own: a note
+            yield from (f"extra {kind}: {name}" for name in live[kind] if name not in objects)
         for name in (name for name in objects if name in live[kind]):
             for key, value in objects[name].items():
                 actual = live[kind][name][key]
@@ -164,9 +164,8 @@ def _differences(live: Facts, wanted: Facts) -> Iterator[str]:
 
 
 def _notes(live: Facts, wanted: Facts) -> Iterator[str]:
-    """What a project may have of its own. An index is taken out of its facts."""
+    """What a project may have of its own."""
     for name in sorted(live.get("index", {}).keys() - wanted["index"].keys()):
-        del live["index"][name]
         yield f"extra index: {name}"
     own = live.get("function", {}).get(_REPLACEABLE)
     if own is not None and any(own[key] != wanted["function"][_REPLACEABLE][key] for key in _OF_ITS_OWN):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from typing import Any
 
 
 class Backoff:
@@ -26,11 +25,6 @@ class Backoff:
         """Return the next wait, in seconds."""
         seconds, self._next = self._next, min(self._next * 2, self._longest)
         return random.uniform(0.5, 1) * seconds  # noqa: S311 - not a secret
-
-
-async def first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:  # noqa: ASYNC109
-    """Wait until one of the futures is done, for at most `timeout` seconds. Cancels none of them."""
-    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:

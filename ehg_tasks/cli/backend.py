@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from ehg_tasks import limits
 from ehg_tasks.cli import clients
-from ehg_tasks.cli.arguments import STATUSES, AgentName, AsJson
+from ehg_tasks.cli.arguments import AgentName, AsJson
 from ehg_tasks.cli.bulk import NOTHING_CHANGED, DryRun, Yes, confirm
 from ehg_tasks.cli.output import as_text, print_notice, print_result
 from ehg_tasks.cli.repeat import repeat, until_stopped
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     Report = TypeVar("Report", CleanupReport, PruneReport)
 
-FINAL = STATUSES[2:]  # completed, failed and cancelled
+FINAL = ("completed", "failed", "cancelled")
 MAX_DAYS = 36_500  # a hundred years: Python's times end in the year 1
 
 app = typer.Typer()
@@ -114,9 +115,6 @@ def _agent_line(change: AgentChange) -> str:
 # --- maintenance -------------------------------------------------------------------------------
 
 
-EVERYTHING = 2**31 - 1  # the largest limit
-
-
 @command()
 def cleanup(
     max_wait_minutes: Annotated[
@@ -138,7 +136,7 @@ def cleanup(
 
         def clean_up() -> None:
             report = (
-                backend.cleanup(max_wait_minutes=wait, limit=EVERYTHING, dry_run=True)
+                backend.cleanup(max_wait_minutes=wait, limit=limits.INT_MAX, dry_run=True)
                 if dry_run
                 else _total(lambda: backend.cleanup(max_wait_minutes=wait))
             )

@@ -20,16 +20,13 @@ if TYPE_CHECKING:
     from ehg_tasks import BackendTasks, StatusChange, TaskContract
     from ehg_tasks.cli.clients import AnyClient
 
-ContractIds = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="ID",
-        help="The ids of the contracts, or with a secret key the starts of their ids.",
-        show_default=False,
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+IDS = typer.Argument(
+    metavar="ID",
+    help="The ids of the contracts, or with a secret key their first characters.",
+    show_default=False,
+)
 NOTHING_CHANGED = "Nothing was changed."
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 
@@ -76,7 +73,7 @@ def change_each(
 ) -> None:
     """Change the contracts with these ids, and print each change.
 
-    A contract that cannot be changed does not keep the others from it. Exits with the code of the first
+    If one contract cannot be changed, the others still are. Exits with the code of the first
     refusal.
     """
     _change_each([contract_id(client, text) for text in texts], change, as_json)

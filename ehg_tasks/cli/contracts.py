@@ -1,4 +1,4 @@
-"""The commands for contracts by their ids: outcome, history, cancel and requeue."""
+"""The commands for contracts, by their ids or by filters: outcome, history, cancel and requeue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from ehg_tasks.cli import clients
 from ehg_tasks.cli.arguments import FILTERS, WHOSE, AsJson, IdOrStart, option, past_time, with_options
-from ehg_tasks.cli.bulk import ContractIds, DryRun, Yes, by_ids, change_each, change_matching
+from ehg_tasks.cli.bulk import IDS, DryRun, Yes, by_ids, change_each, change_matching
 from ehg_tasks.cli.output import NARROW_WIDTH, Column, as_text, fields, print_result, table
 from ehg_tasks.errors import BadArgument, WaitTimedOut
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ehg_tasks import Attempt, Outcome, StatusChange
 
 app = typer.Typer()
-command = partial(app.command, rich_help_panel="Contracts by id (publishable or secret key)")
+command = partial(app.command, rich_help_panel="Contracts (publishable or secret key)")
 
 CANCEL_FILTERS = {name: FILTERS[name] for name in (*WHOSE, "created_after", "created_before")}
 REQUEUE_FILTERS = {name: FILTERS[name] for name in WHOSE} | {
@@ -35,14 +35,7 @@ REQUEUE_FILTERS = {name: FILTERS[name] for name in WHOSE} | {
 
 @command()
 def outcome(
-    contract_ids: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ID",
-            help="The ids of the contracts, or with a secret key the starts of their ids.",
-            show_default=False,
-        ),
-    ],
+    contract_ids: Annotated[list[str], IDS],
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the contracts to end.")
     ] = 0,
@@ -111,7 +104,7 @@ def _history_table(attempts: list[Attempt]) -> Table:
 @command()
 @with_options(CANCEL_FILTERS)
 def cancel(
-    contract_ids: ContractIds = None,
+    contract_ids: Annotated[list[str] | None, IDS] = None,
     pending: Annotated[
         bool, typer.Option("--pending", help="Only those that are pending, not those in progress.")
     ] = False,
@@ -123,8 +116,7 @@ def cancel(
 ) -> None:
     """Cancel contracts that are pending or in progress: those with the ids, or all that match the options.
 
-    A contract that cannot be cancelled does not keep the others from it. Without ids, it takes the secret
-    key, and asks first.
+    If one cannot be cancelled, the others still are. Without ids, it takes the secret key, and asks first.
     """
     if by_ids(contract_ids, filters, dry_run or pending, "--target DESIGN"):
         with clients.agent_or_backend() as client:
@@ -146,7 +138,7 @@ def cancel(
 @command()
 @with_options(REQUEUE_FILTERS)
 def requeue(
-    contract_ids: ContractIds = None,
+    contract_ids: Annotated[list[str] | None, IDS] = None,
     failed: Annotated[bool, typer.Option("--failed", help="All that failed and match the options.")] = False,
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="All that were cancelled and match the options.")
@@ -163,8 +155,8 @@ def requeue(
     """Make contracts that have ended pending again, without their results. Their history stays.
     It takes the secret key.
 
-    They are those with the ids, or with --failed or --cancelled, all that match; then it asks first. A
-    contract that cannot be requeued does not keep the others from it.
+    Give ids, or --failed or --cancelled for all contracts that match; then it asks first. If one cannot be
+    requeued, the others still are.
     """
     statuses = {"failed": failed, "cancelled": cancelled}
     with_ids = by_ids(contract_ids, filters | statuses, dry_run, "--failed --since 1h")

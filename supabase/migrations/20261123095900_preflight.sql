@@ -111,7 +111,7 @@ begin
   ) then
     raise exception using
       message = 'the primary key of public.agent_task_contracts is not (id)',
-      hint = 'Make it so, then apply the migrations again.';
+      hint = 'Make id the primary key, then apply the migrations again.';
   end if;
 
   select string_agg(i.oid::regclass::text, ', ') into v_problem
@@ -123,7 +123,7 @@ begin
     and x.indrelid is distinct from to_regclass('public.agent_task_contracts');
   if v_problem is not null then
     raise exception using
-      message = format('the table needs an index of a name that something else has: %s', v_problem),
+      message = format('the table needs an index with a name that something else has: %s', v_problem),
       hint = 'Rename that, then apply the migrations again.';
   end if;
 end

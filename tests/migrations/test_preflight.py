@@ -1,4 +1,4 @@
-"""What the migrations do in a database that is not empty: mend it, refuse it in words, or leave it alone."""
+"""What the migrations do in a database that is not empty: complete it, refuse it, or keep its choices."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TestRefusals:
             (
                 "drop index idx_task_contracts_sd; create table t (a int);"
                 " create index idx_task_contracts_sd on t (a)",
-                "an index of a name that something else has: idx_task_contracts_sd",
+                "an index with a name that something else has: idx_task_contracts_sd",
             ),
             (
                 "create view my_board as select r.* from agent_task_contracts c, read_task_contract(c.id) r",

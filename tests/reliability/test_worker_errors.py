@@ -1,4 +1,4 @@
-"""What speaks of a result refuses it, what passes is waited for, and nothing else fails a contract."""
+"""Errors about a result fail its attempt, temporary errors are retried, and others end the worker."""
 
 from __future__ import annotations
 

@@ -67,7 +67,8 @@ NewContract(parent_agent="P", target_agent="T", objective="o")
 print(len(migrations.migrations()), len(migrations.optional()))
 """
     answer = run(python, "-c", code)
-    assert (answer.stderr, answer.stdout) == ("", f"{len(migrations.migrations())} {len(migrations.optional())}\n")
+    expected = f"{len(migrations.migrations())} {len(migrations.optional())}\n"
+    assert (answer.stderr, answer.stdout) == ("", expected)
 
 
 @pytest.mark.parametrize(
