@@ -66,7 +66,7 @@ class Settings(BaseModel):
             raise SettingsError(
                 "SUPABASE_URL is not set",
                 hint="Set it in the environment or in a .env file here. To start a Supabase of your own, run:"
-                " ehg-tasks local start, then ehg-tasks local env > .env.",
+                " ehg-tasks local start, then ehg-tasks local env --write .env.",
             )
         return cls.of(url, *(variable(*names, dotenv=dotenv) for names in _SECRET_NAMES))
 
