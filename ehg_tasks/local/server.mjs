@@ -138,7 +138,8 @@ function parseNumber(text) {
 // texts that may hold such a number are revived.
 const parseJson = JSON.parse;
 const revive = (_, value, { source }) => (typeof value === "number" ? parseNumber(source) : value);
-JSON.parse = (text, reviver = /\d[.eE]|\d{16}/.test(text) ? revive : undefined) => parseJson(text, reviver);
+const MAY_ROUND = /(?:^|[\s:,[])-?\d+(?:[.eE]|\d{15})/;
+JSON.parse = (text, reviver = MAY_ROUND.test(text) ? revive : undefined) => parseJson(text, reviver);
 
 // Lite reads a number in a filter as a double too, unless it is quoted.
 function quoteNumbers(filter) {
@@ -150,9 +151,10 @@ function quoteNumbers(filter) {
 
 function withExactFilters(request) {
   const url = new URL(request.url);
-  const filters = [...url.searchParams].map(([name, filter]) => [name, quoteNumbers(filter)]);
-  if (filters.every(([, filter]) => !filter.includes('"'))) return request;
-  url.search = new URLSearchParams(filters);
+  const given = [...url.searchParams];
+  const exact = given.map(([name, filter]) => [name, quoteNumbers(filter)]);
+  if (exact.every(([, filter], index) => filter === given[index][1])) return request;
+  url.search = new URLSearchParams(exact);
   return new Request(url, { method: request.method, headers: request.headers, body: request.body, duplex: "half" });
 }
 
