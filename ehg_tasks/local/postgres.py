@@ -63,7 +63,7 @@ class Postgres:
         self.user: pwd.struct_passwd | None = None
         if os.geteuid() == 0:
             self.user = system_user()
-            if self._packaged and closed_folder(self.programs):
+            if closed_folder(self.programs):
                 self.programs = copy_programs(self.programs)
 
     def initialise(self, keys: Keys) -> None:

