@@ -277,17 +277,23 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
   // of its own. So postgres reads the schema. (PostgREST reads pg_catalog, which shows all objects.)
   const inspector = connect(schemaLogin);
   const connection = connect(login);
-  connection.introspect = inspector.introspect.bind(inspector);
+  let schema = null; // a promise, so that requests at the same time read it once
+  connection.introspect = () => {
+    schema ??= inspector.introspect().catch((error) => {
+      schema = null;
+      throw error;
+    });
+    return schema;
+  };
+  // As with PostgREST: `notify pgrst, 'reload schema'`, which schemas.sql does after each change.
+  await inspector.driver.listen("pgrst", (payload) => {
+    if (payload === "" || payload === "reload schema") schema = null;
+  });
   connection.viewOptionsMetadata = inspector.viewOptionsMetadata.bind(inspector);
   const rest = new App({ ...config, connection, options });
   const auth = new App({ ...config, connection: connect(authLogin, authJson), options });
   await rest.init();
   await auth.init();
-  // As with PostgREST: `notify pgrst, 'reload schema'`, which schemas.sql does after each change.
-  await inspector.driver.listen("pgrst", (payload) => {
-    if (payload === "" || payload === "reload schema") inspector.clearSchemaCache();
-  });
-
   const hono = new Hono();
   const tooLarge = { code: null, message: `The request is larger than ${MAX_BODY_BYTES / 2 ** 20} MiB` };
   hono.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => context.json(tooLarge, 413) }));
@@ -305,7 +311,7 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
     let body = await context.req.text();
     try {
       const isCalled = (fn) => fn.schema === "public" && fn.name === context.req.param("name");
-      const { functions } = await inspector.introspect({ useCache: true });
+      const { functions } = await connection.introspect();
       const parsed = JSON.parse(body);
       if (!Array.isArray(parsed)) body = JSON.stringify(wrapJsonArguments(parsed, functions.filter(isCalled)));
     } catch {

@@ -18,7 +18,7 @@ import pytest
 from supabase import Client, ClientOptions, create_client
 from supabase_auth.errors import AuthApiError
 
-from ehg_tasks import AgentTasks, BackendTasks
+from ehg_tasks import AgentTasks, BackendTasks, migrations
 from ehg_tasks.errors import LocalStackError
 from ehg_tasks.local import LocalStack
 
@@ -73,15 +73,22 @@ create function public.echo(p_id bigint, p_amount numeric, p_data jsonb) returns
 grant all on public.numbers to service_role;
 grant execute on function public.echo to service_role;
 """
+SETTINGS = """
+alter database postgres set datestyle = 'German';
+alter database postgres set intervalstyle = 'iso_8601';
+alter database postgres set extra_float_digits = 0;
+alter database postgres set bytea_output = 'escape';
+alter database postgres set timezone = 'Asia/Tokyo';
+"""
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     """A stack with the migrations above."""
-    with TemporaryDirectory(prefix="ehg-tasks-") as folder, TemporaryDirectory() as migrations:
-        for number, text in enumerate([MEMBERS, NOTES, NUMBERS]):
-            (Path(migrations) / f"2027010100000{number}_part_{number}.sql").write_text(text)
-        with LocalStack(folder, project_migrations=Path(migrations)) as stack:
+    with TemporaryDirectory(prefix="ehg-tasks-") as folder, TemporaryDirectory() as own:
+        for number, text in enumerate([MEMBERS, NOTES, NUMBERS, SETTINGS]):
+            (Path(own) / f"2027010100000{number}_part_{number}.sql").write_text(text)
+        with LocalStack(folder, project_migrations=Path(own)) as stack:
             yield stack
 
 
@@ -119,13 +126,16 @@ def only(query: Any) -> dict[str, Any]:
     return dict(row)
 
 
+LAST = migrations.migrations()[-1].stem.partition("_")[2]  # of ours
+
+
 class TestMigrations:
     def test_a_project_s_migrations_apply_after_ours_and_are_recorded(self, stack: LocalStack) -> None:
         with psycopg.connect(stack.db_url) as connection:
             rows = connection.execute(
-                "select name from supabase_migrations.schema_migrations order by version desc limit 4"
+                "select name from supabase_migrations.schema_migrations order by version desc limit 5"
             ).fetchall()
-        assert rows == [("part_2",), ("part_1",), ("part_0",), ("dashboard",)]
+        assert [name for (name,) in rows] == ["part_3", "part_2", "part_1", "part_0", LAST]
         with AgentTasks(stack.settings()) as agent:
             assert agent.claim("NOBODY") == []
 
@@ -248,29 +258,18 @@ def test_numbers_survive_a_contract(stack: LocalStack) -> None:
 def test_settings_of_the_database_do_not_change_how_values_are_written(
     stack: LocalStack, rest: httpx.Client
 ) -> None:
-    settings = {
-        "datestyle": "'German'", "intervalstyle": "'iso_8601'", "extra_float_digits": "0",
-        "timezone": "'Asia/Tokyo'", "bytea_output": "'escape'",
-    }  # fmt: skip
-    with psycopg.connect(stack.superuser_url, autocommit=True) as connection:
-        for name, value in settings.items():
-            connection.execute(f"alter database postgres set {name} = {value}")
-        try:
-            connection.execute(  # new connections take the settings up
-                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'authenticator'"
-            )
-            row = {"id": 7, "ratio": 0.1 + 0.2, "since": "2026-02-01", "span": "1 day 02:00:00"}
-            answer = rest.post("/numbers", json=row)
-            assert answer.status_code == 201, answer.text
-            assert {name: answer.json()[0][name] for name in row} == row
-            with AgentTasks(stack.settings()) as agent, BackendTasks(stack.settings()) as backend:
-                agent.create(parent_agent="P", target_agent="STYLE", objective="o")
-                [claim] = agent.claim("STYLE")
-                [listed] = backend.list(target_agent="STYLE")
-                assert listed.created_at == claim.created_at
-                assert abs(listed.created_at.timestamp() - time.time()) < 60
-        finally:
-            connection.execute("alter database postgres reset all")
+    with psycopg.connect(stack.db_url) as connection:
+        assert connection.execute("select date '2026-02-01'::text").fetchone() == ("01.02.2026",)
+    row = {"id": 7, "ratio": 0.1 + 0.2, "since": "2026-02-01", "span": "1 day 02:00:00"}
+    answer = rest.post("/numbers", json=row)
+    assert answer.status_code == 201, answer.text
+    assert {name: answer.json()[0][name] for name in row} == row
+    with AgentTasks(stack.settings()) as agent, BackendTasks(stack.settings()) as backend:
+        agent.create(parent_agent="P", target_agent="STYLE", objective="o")
+        [claim] = agent.claim("STYLE")
+        [listed] = backend.list(target_agent="STYLE")
+        assert listed.created_at == claim.created_at
+        assert abs(listed.created_at.timestamp() - time.time()) < 60
 
 
 # --- changes while it runs ------------------------------------------------------------------------
@@ -304,13 +303,16 @@ def test_new_objects_are_served_without_a_restart(stack: LocalStack, rest: httpx
 
 
 def test_notify_reloads_the_schema(stack: LocalStack, rest: httpx.Client) -> None:
+    create = "create table public.{0} (); grant all on public.{0} to service_role"
     with psycopg.connect(stack.superuser_url, autocommit=True) as connection:
+        connection.execute(create.format("seen"))
+        wait_for(lambda: rest.get("/seen"), 200)
         connection.execute("alter event trigger pgrst_ddl_watch disable")
         try:
-            connection.execute("create table public.quiet (); grant all on public.quiet to service_role")
-            assert rest.get("/quiet").status_code == 404
+            connection.execute(create.format("unseen"))
+            assert rest.get("/unseen").status_code == 404
             connection.execute("notify pgrst, 'reload schema'")
-            wait_for(lambda: rest.get("/quiet"), 200)
+            wait_for(lambda: rest.get("/unseen"), 200)
         finally:
             connection.execute("alter event trigger pgrst_ddl_watch enable")
 
