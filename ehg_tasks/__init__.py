@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ehg_tasks._async import AsyncAgentTasks, AsyncBackendTasks, AsyncDashboardTasks
     from ehg_tasks._sync import AgentTasks, BackendTasks, DashboardTasks
+    from ehg_tasks.connection import Connection
     from ehg_tasks.errors import (
         AccessDenied,
         AuthenticationFailed,
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     )
     from ehg_tasks.new_contract import NewContract, NewContractFields
     from ehg_tasks.new_result import NewResult
-    from ehg_tasks.settings import Connection, Settings
+    from ehg_tasks.settings import Settings
     from ehg_tasks.worker.tasks import AsyncTask, FinalFailure, Result, Task
     from ehg_tasks.worker.worker import Worker, WorkerCounters
 
@@ -138,7 +139,17 @@ __all__ = [
 
 # Imported when a name is first used: supabase-py takes a second to import, and `--help`, the version or
 # an exception class does not need it.
-_MODULES = ("errors", "settings", "new_contract", "new_result", "models", "_sync", "_async", "worker")
+_MODULES = (
+    "errors",
+    "connection",
+    "settings",
+    "new_contract",
+    "new_result",
+    "models",
+    "_sync",
+    "_async",
+    "worker",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ No message contains a key, a token or a password.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -197,12 +198,19 @@ def from_response(response: httpx.Response) -> TaskContractError:
     kind = _by_code(code) or _by_status(status) or (TaskContractError if code else UnexpectedAnswer)
     # Where a function is missing, Postgres suggests type casts.
     hint = None if kind is MigrationsMissing else _field(body, "hint")
+    if code and code.startswith("TC"):
+        message, hint = _python_names(message), _python_names(hint or "")
     return kind(message, code=code, details=_field(body, "details"), hint=hint, status=status)
 
 
 def from_code(code: str, message: str) -> TaskContractError:
     """The exception for a refusal that is reported in an answer instead of raised."""
-    return (_by_code(code) or TaskContractError)(message, code=code)
+    return (_by_code(code) or TaskContractError)(_python_names(message), code=code)
+
+
+def _python_names(text: str) -> str:
+    """A message of our SQL functions with the names that the parameters have in Python; not in quotations."""
+    return re.sub(r'"[^"]*"|\bp_(\w+)', lambda found: found[1] or found[0], text)
 
 
 def _by_code(code: str | None) -> type[TaskContractError] | None:

@@ -1,6 +1,6 @@
 """What the functions and the table return: immutable pydantic models, named after the columns.
 
-Times are timezone-aware. Columns that a later version adds are ignored.
+Times are in UTC. Columns that a later version adds are ignored.
 """
 
 from __future__ import annotations
@@ -69,14 +69,25 @@ class RenewalState(StrEnum):
 
 
 def _python_time(value: Any) -> Any:
-    """Replace a time outside Python's range with the nearest one in it."""
+    """Read a time, in UTC; replace one outside Python's range with the nearest one in it.
+
+    pydantic would refuse an offset with seconds, which times of the 19th century have in most zones.
+    """
     if not isinstance(value, str):
         return value
+    earliest, latest = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     if value == "-infinity" or value.endswith("BC"):
-        return datetime.min.replace(tzinfo=UTC)
+        return earliest
     if value == "infinity" or value.find("-") > 4:  # a year of five digits or more
-        return datetime.max.replace(tzinfo=UTC)
-    return value
+        return latest
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    try:
+        return time.astimezone(UTC) if time.tzinfo else value
+    except OverflowError:  # within a day of the range's end
+        return earliest if time.year == 1 else latest
 
 
 def _flat(values: Any) -> Any:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import os
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from ehg_tasks.errors import SettingsError
+from ehg_tasks.connection import check_url
+from ehg_tasks.errors import AuthenticationFailed, SettingsError
 
 KeyKind = Literal["publishable", "secret", "user token", "unknown"]
 
@@ -26,6 +26,7 @@ KEY_NAMES: dict[KeyKind, tuple[str, str]] = {
 AGENT_TOKEN_NAME = "EHG_AGENT_TOKEN"  # noqa: S105 - the name of a variable
 AGENT_TOKEN_HEADER = "x-agent-token"  # noqa: S105 - the name of a header
 _SECRET_NAMES = (*KEY_NAMES.values(), (AGENT_TOKEN_NAME,))
+_PROJECT_NAMES = (URL_NAME, *(name for names in _SECRET_NAMES for name in names))
 _ROLES: dict[str, KeyKind] = {"anon": "publishable", "service_role": "secret", "authenticated": "user token"}
 
 
@@ -47,7 +48,8 @@ class Settings(BaseModel):
         """Read SUPABASE_URL, SUPABASE_PUBLISHABLE_KEY, SUPABASE_SECRET_KEY and EHG_AGENT_TOKEN.
 
         The legacy names SUPABASE_ANON_KEY and SUPABASE_SERVICE_ROLE_KEY are used where the new ones are
-        not set. The environment takes precedence over `.env` in the current folder, which
+        not set. All of them come from one source, so that no key is sent to the URL of another source:
+        the environment if it sets any of them, otherwise `.env` in the current folder, which
         `dotenv=False` ignores. The environment of the process is not changed.
 
         Raises:
@@ -55,10 +57,16 @@ class Settings(BaseModel):
         """
         url = variable(URL_NAME, dotenv=dotenv)
         if url is None:
+            others = [name for name in _PROJECT_NAMES if _value(os.environ, name)]
+            if others:
+                raise SettingsError(
+                    f"SUPABASE_URL is not set in the environment, which sets {others[0]}",
+                    hint="Set both there, or both in .env: no key is sent to the URL of another source.",
+                )
             raise SettingsError(
                 "SUPABASE_URL is not set",
                 hint="Set it in the environment or in a .env file here. To start a Supabase of your own, run:"
-                " ehg-tasks local start, then ehg-tasks local env > .env.",
+                " ehg-tasks local start, then ehg-tasks local env --write .env.",
             )
         return cls.of(url, *(variable(*names, dotenv=dotenv) for names in _SECRET_NAMES))
 
@@ -92,8 +100,7 @@ class Settings(BaseModel):
         Raises:
             SettingsError: `.env` cannot be read.
         """
-        names = [URL_NAME, *(name for names in KEY_NAMES.values() for name in names)]
-        return variable(*names) is not None
+        return variable(*(name for name in _PROJECT_NAMES if name != AGENT_TOKEN_NAME)) is not None
 
     def key(self, kind: Literal["publishable", "secret"]) -> SecretStr:
         """The key of this kind.
@@ -105,28 +112,10 @@ class Settings(BaseModel):
         if key is None:
             name, legacy = KEY_NAMES[kind]
             raise SettingsError(
-                f"there is no {kind} key", hint=f"Set {name} (or {legacy}) in the environment or in .env."
+                f"there is no {kind} key",
+                hint=f"Set {name} (or {legacy}) where SUPABASE_URL is set: in the environment or in .env.",
             )
         return key
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How a client reaches its project.
-
-    Attributes:
-        url: the project's URL.
-        key: the key of the client's role.
-        timeout: how long one attempt of a call waits for an answer, in seconds.
-        retries: how many attempts may follow the first.
-        agent_token: the token of the registered agent that the client works as, if there is one.
-    """
-
-    url: str
-    key: str = field(repr=False)
-    timeout: float
-    retries: int
-    agent_token: str | None = field(default=None, repr=False)
 
 
 def url_and_key(
@@ -171,16 +160,19 @@ def _fits_header(secret: str) -> bool:
 
 
 def variable(*names: str, dotenv: bool = True) -> str | None:
-    """The first of these variables that the environment, or else `.env`, sets.
+    """The first of these variables that is set in the source of the settings (see `Settings.from_env`).
 
     Raises:
         SettingsError: `.env` cannot be read.
     """
-    sources: list[Mapping[str, str | None]] = [os.environ]
-    if dotenv:
-        sources.append(_read_dotenv(Path(".env")))
-    values = (source.get(name) for source in sources for name in names)
-    return next((value.strip() for value in values if value and value.strip()), None)
+    source: Mapping[str, str | None] = os.environ
+    if dotenv and not any(_value(os.environ, name) for name in _PROJECT_NAMES):
+        source = _read_dotenv(Path(".env"))
+    return next((value for name in names if (value := _value(source, name))), None)
+
+
+def _value(source: Mapping[str, str | None], name: str) -> str:
+    return (source.get(name) or "").strip()
 
 
 def _read_dotenv(path: Path) -> Mapping[str, str | None]:
@@ -203,15 +195,34 @@ def key_kind(key: str) -> KeyKind:
         return "publishable"
     if key.startswith("sb_secret_"):
         return "secret"
-    parts = key.split(".")
+    role = _claim(key, "role")
+    return _ROLES.get(role, "unknown") if isinstance(role, str) else "unknown"
+
+
+def expired(error: AuthenticationFailed, token: str | None) -> AuthenticationFailed:
+    """The error to raise for a refused access token: if the token has expired, one that says so."""
+    expiry = None if token is None else _claim(token, "exp")
+    if not isinstance(expiry, int | float) or not 0 < expiry < time.time():
+        return error
+    when = datetime.fromtimestamp(expiry, UTC)
+    return AuthenticationFailed(
+        f"the access token expired at {when:%Y-%m-%d %H:%M} UTC",
+        code=error.code,
+        hint="Sign in again, and give the new token.",
+        status=error.status,
+    )
+
+
+def _claim(token: str, name: str) -> Any:
+    """A claim of a JWT, whose signature is not checked; None if there is none."""
+    parts = token.split(".")
     if len(parts) != 3:
-        return "unknown"
+        return None
     try:
         payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, RecursionError):
-        return "unknown"
-    role = payload.get("role") if isinstance(payload, dict) else None
-    return _ROLES.get(role, "unknown") if isinstance(role, str) else "unknown"
+        return None
+    return payload.get(name) if isinstance(payload, dict) else None
 
 
 def check_key(key: str, expected: KeyKind, client: str) -> None:
@@ -234,39 +245,3 @@ def check_key(key: str, expected: KeyKind, client: str) -> None:
 
 def _noun(kind: KeyKind) -> str:
     return kind if kind == "user token" else f"{kind} key"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this name or address refers to this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def check_url(url: str) -> str:
-    """The project's URL, without a trailing slash.
-
-    Raises:
-        SettingsError: it is not an http(s) URL, contains a password or a query, is the address of one of
-            the project's APIs, or would send keys unencrypted over a network.
-    """
-    example = "It looks like https://abcdefgh.supabase.co or http://127.0.0.1:54321."
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        parts, host = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        raise SettingsError("SUPABASE_URL is not an http(s) URL", hint=example)
-    if parts.username is not None or parts.query or parts.fragment:
-        raise SettingsError(
-            "SUPABASE_URL must not contain a user name, password, query or fragment", hint=example
-        )
-    if parts.path.rstrip("/").endswith(("/rest/v1", "/auth/v1")):
-        raise SettingsError("SUPABASE_URL must end before /rest/v1 or /auth/v1", hint=example)
-    if parts.scheme == "http" and not is_loopback(host):
-        raise SettingsError(
-            f"http://{host} would send keys unencrypted", hint="Use https; http is for this machine only."
-        )
-    return url.rstrip("/")

@@ -66,16 +66,20 @@ class Project(testing.Project):
 
 @contextmanager
 def local_stack(migrations: Path | None = None) -> Iterator[LocalStack]:
-    """An embedded Supabase in a temporary folder.
-
-    The folder is not pytest's: if root runs the tests, Postgres runs as another user, and each start of
-    pytest closes its folder to other users.
-    """
+    """An embedded Supabase in a temporary folder, which is not pytest's (see `tmp_path`)."""
     with (
         TemporaryDirectory(prefix="ehg-tasks-") as folder,
         LocalStack(folder, migrations=migrations, postgres_bin=versions.programs()) as stack,
     ):
         yield stack
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """An empty folder that other users may enter, unlike pytest's: root runs Postgres as another user."""
+    with TemporaryDirectory(prefix="ehg-tasks-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder).resolve()
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,12 @@ import httpx
 from supabase import AsyncClient, AsyncClientOptions
 
 from ehg_tasks import answers, limits
-from ehg_tasks._async.runtime import Action, sleep
+from ehg_tasks._async.runtime import Action, current_owner, sleep
 from ehg_tasks.answers import Model
+from ehg_tasks.connection import Connection, calling, http_options, proxies_in_words
 from ehg_tasks.errors import TaskContractError, from_response, translate
 from ehg_tasks.models import Attempt
-from ehg_tasks.settings import Connection, KeyKind, Settings, url_and_key
+from ehg_tasks.settings import KeyKind, Settings, url_and_key
 from ehg_tasks.values import parameters
 from ehg_tasks.waiting import Backoff
 
@@ -35,7 +36,8 @@ class AsyncBase:
     Failures are raised as `TaskContractError` (see `ehg_tasks.errors`); the docstrings name the errors
     that are specific to a method. Errors that are `retryable` are retried first.
 
-    An async client belongs to one event loop. Threads may share a sync client.
+    Threads may share a sync client. A client that has made a call belongs to the process, and an async
+    client to the event loop, that made it: another one gets an error, because answers could cross.
 
     Args:
         settings: where the project is, with this role's key. Or give `url` and `key`.
@@ -48,7 +50,8 @@ class AsyncBase:
         connection: the URL, key, timeout and retries in use, to connect another client in the same way.
 
     Raises:
-        SettingsError: the URL or the key is missing, malformed, or belongs to another role.
+        SettingsError: the URL or the key is missing, malformed, or belongs to another role; or a proxy or
+            certificates that the environment names cannot be used.
     """
 
     _key_kind: ClassVar[KeyKind] = "publishable"
@@ -65,10 +68,11 @@ class AsyncBase:
         url, key = url_and_key(settings, url, key, self._key_kind, type(self).__name__)
         self.connection = Connection(url, key, timeout, retries)
         self._most_rows = 2  # in one answer so far
-        # No redirects: the keys go to this project and nowhere else.
-        self._http = httpx.AsyncClient(
-            timeout=timeout, follow_redirects=False, event_hooks={"response": [_raise_for_status]}
-        )
+        self._owner: object = None
+        with proxies_in_words():
+            self._http = httpx.AsyncClient(
+                timeout=timeout, event_hooks={"response": [_raise_for_status]}, **http_options(url)
+            )
         self._api = AsyncClient(url, key, self._options())
 
     def _options(self) -> AsyncClientOptions:
@@ -85,8 +89,9 @@ class AsyncBase:
         return cls(Settings.from_env(), timeout=timeout, retries=retries)
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        """Close the connections. In another process or event loop than theirs, do nothing."""
+        if self._owner in (None, current_owner()):
+            await self._http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,15 +107,33 @@ class AsyncBase:
             "task_contract_history", Attempt, limits.ATTEMPTS, {"contract_id": contract_id}
         )
 
+    def _check_owner(self) -> None:
+        """Refuse a call from another process or event loop than that of the first call.
+
+        Raises:
+            TaskContractError: after a fork, or in a second event loop.
+        """
+        owner = current_owner()
+        if self._owner is None:
+            self._owner = owner
+        if self._owner != owner:
+            name = type(self).__name__
+            raise TaskContractError(
+                f"this {name} is in use in another process or event loop",
+                hint=f"Create another {name} after a fork, and in each event loop.",
+            )
+
     async def _send(self, action: Action[T], *, retry: bool = True) -> T:
         """Run `action`, retrying transient errors. `retry=False` is for what must not run twice."""
+        self._check_owner()
         retries = self.connection.retries if retry else 0
         backoff = Backoff(0.2, 5.0)
         while True:
             if self._http.is_closed:
                 raise TaskContractError(f"this {type(self).__name__} is closed", hint="Create a new one.")
             try:
-                return await action()
+                with calling():
+                    return await action()
             except Exception as error:
                 failure = translate(error)
                 if failure is None:

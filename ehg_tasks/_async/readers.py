@@ -10,16 +10,20 @@ from uuid import UUID
 
 from postgrest import AsyncSelectRequestBuilder, CountMethod
 from supabase import AsyncClientOptions
-from supabase_auth.types import SignInWithEmailAndPasswordCredentials, SignUpWithEmailAndPasswordCredentials
+from supabase_auth.types import (
+    Session,
+    SignInWithEmailAndPasswordCredentials,
+    SignUpWithEmailAndPasswordCredentials,
+)
 
 from ehg_tasks import answers, pages
 from ehg_tasks._async.base import AsyncBase
 from ehg_tasks._async.runtime import Action, Lock
 from ehg_tasks.answers import Model
-from ehg_tasks.errors import AuthenticationFailed, BadArgument, UnexpectedAnswer
+from ehg_tasks.errors import AccessDenied, AuthenticationFailed, BadArgument, UnexpectedAnswer
 from ehg_tasks.models import ContractStats, ContractView, RegisteredAgent, TaskContract
 from ehg_tasks.pages import AGENTS, STATS, TABLE, ContractFilters, Page
-from ehg_tasks.settings import Settings, check_key
+from ehg_tasks.settings import Settings, check_key, expired
 from ehg_tasks.values import uuid_text
 
 T = TypeVar("T")
@@ -176,7 +180,28 @@ class AsyncDashboardTasks(AsyncReaderMethods):
             await super()._send(lambda: self._api.auth.sign_out({"scope": "local"}), retry=False)
 
     async def _send(self, action: Action[T], *, retry: bool = True) -> T:
-        # Renews a session that is about to end. supabase-py's own timer would outlive this client.
+        self._check_owner()  # before the lock, which has the same owner
+        session = await self._session()
+        try:
+            return await super()._send(action, retry=retry)
+        except AuthenticationFailed as error:
+            if session is None:
+                raise expired(error, self._access_token) from None
+            await self._session(refused=session.access_token)
+            return await super()._send(action, retry=retry)
+        except AccessDenied as error:
+            if session is None and self._access_token is None:
+                error.hint = "Call sign_in first, or give an access token."
+            raise
+
+    async def _session(self, *, refused: str | None = None) -> Session | None:
+        """The session, renewed if it is about to end or the server has refused its access token.
+
+        The server's clock decides, and this machine's may be wrong. supabase-py's own timer would outlive
+        this client.
+        """
         async with self._refreshing:
-            await super()._send(self._api.auth.get_session)
-        return await super()._send(action, retry=retry)
+            session = await super()._send(self._api.auth.get_session)
+            if session is not None and session.access_token == refused:
+                session = (await super()._send(self._api.auth.refresh_session)).session
+            return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,3 +13,8 @@ T = TypeVar("T")
 Action = Callable[[], T]
 Lock = threading.Lock
 sleep = time.sleep
+
+
+def current_owner() -> object:
+    """What open connections belong to: this process."""
+    return os.getpid()

@@ -100,36 +100,71 @@ DbPort = Annotated[
     int | None,
     typer.Option(min=1, max=65535, help="The port of Postgres (default: 54322, or a free one)."),
 ]
+Migrations = Annotated[
+    Path | None,
+    typer.Option(
+        "--migrations",
+        metavar="DIR",
+        help="A project's own migrations, to apply after those of this version.",
+    ),
+]
 DEFAULT_DIRECTORY = Path(".ehg-tasks")
 
 
-def _stack(directory: Path, api_port: int | None = None, db_port: int | None = None) -> LocalStack:
+def _stack(
+    directory: Path,
+    api_port: int | None = None,
+    db_port: int | None = None,
+    migrations: Path | None = None,
+) -> LocalStack:
     from ehg_tasks.local import LocalStack
 
-    return LocalStack(directory, api_port=api_port, db_port=db_port, progress=print_notice)
+    return LocalStack(
+        directory,
+        api_port=api_port,
+        db_port=db_port,
+        project_migrations=migrations,
+        progress=print_notice,
+    )
+
+
+def _command(verb: str, stack: LocalStack) -> str:
+    from ehg_tasks.local.folder import command
+
+    return command(verb, stack.folder)
 
 
 @local_app.command()
-def start(directory: Directory = DEFAULT_DIRECTORY, api_port: ApiPort = None, db_port: DbPort = None) -> None:
+def start(
+    directory: Directory = DEFAULT_DIRECTORY,
+    api_port: ApiPort = None,
+    db_port: DbPort = None,
+    own_migrations: Migrations = None,
+) -> None:
     """Start the stack in the background."""
-    stack = _stack(directory, api_port, db_port)
+    stack = _stack(directory, api_port, db_port, own_migrations)
     stack.start(detach=True)
     print_notice(f"The stack is running at {stack.url}.")
-    print_notice("Print its keys: ehg-tasks local env. Stop it: ehg-tasks local stop.")
+    print_notice(f"Print its keys: {_command('env', stack)}. Stop it: {_command('stop', stack)}.")
 
 
 @local_app.command()
-def run(directory: Directory = DEFAULT_DIRECTORY, api_port: ApiPort = None, db_port: DbPort = None) -> None:
+def run(
+    directory: Directory = DEFAULT_DIRECTORY,
+    api_port: ApiPort = None,
+    db_port: DbPort = None,
+    own_migrations: Migrations = None,
+) -> None:
     """Run the stack in the foreground until Ctrl-C or SIGTERM."""
-    stack = _stack(directory, api_port, db_port)
+    stack = _stack(directory, api_port, db_port, own_migrations)
     with until_stopped():
         if stack.running():
             raise LocalStackError(
-                f"the stack is already running at {stack.url}", hint="Stop it: ehg-tasks local stop."
+                f"the stack is already running at {stack.url}", hint=f"Stop it: {_command('stop', stack)}."
             )
         with stack:
             print_notice(f"The stack is running at {stack.url}.")
-            print_notice("Print its keys: ehg-tasks local env. Stop it: Ctrl-C.")
+            print_notice(f"Print its keys: {_command('env', stack)}. Stop it: Ctrl-C.")
             stack.wait()
     print_notice("The stack has stopped.")
 
@@ -142,22 +177,49 @@ def status(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) ->
     if state:
         text = f"The stack is running at {stack.url} (process {state['pid']}, Postgres {state['postgres']})."
     else:
-        text = f"The stack in {directory} is not running. Start it: ehg-tasks local start."
+        text = f"The stack in {directory} is not running. Start it: {_command('start', stack)}."
     print_result(state, as_json, lambda _: text)
     sys.exit(0 if state else 1)
 
 
 @local_app.command()
-def env(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Print the URL and the keys in .env format: ehg-tasks local env > .env."""
-    for name, value in _stack(directory).env().items():
-        typer.echo(f"{name}={value}")
+def env(
+    directory: Directory = DEFAULT_DIRECTORY,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Set them in this file, such as .env. Only its owner can read it then."
+        ),
+    ] = None,
+) -> None:
+    """Print the URL and the keys in .env format, or write them to a file."""
+    variables = _stack(directory).env()
+    lines = [f"{name}={value}" for name, value in variables.items()]
+    if write is None:
+        typer.echo("\n".join(lines))
+        return
+    from ehg_tasks.local.keys import write_secrets
+
+    try:
+        before = write.read_text().splitlines() if write.exists() else []
+        kept = [line for line in before if line.partition("=")[0].strip() not in variables]
+        write_secrets(write, "\n".join([*kept, *lines]) + "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskContractError(
+            f"cannot write to {write}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    print_notice(f"{write} names the stack now.")
 
 
 @local_app.command()
-def reset(directory: Directory = DEFAULT_DIRECTORY, yes: Yes = False, dry_run: DryRun = False) -> None:
+def reset(
+    directory: Directory = DEFAULT_DIRECTORY,
+    own_migrations: Migrations = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
     """Recreate the database from the migrations; the keys are kept. Asks first."""
-    stack = _stack(directory)
+    stack = _stack(directory, migrations=own_migrations)
     action = f"delete everything in the database in {stack.folder}"
     if dry_run:
         print_notice(f"Would {action}.")

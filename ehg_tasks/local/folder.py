@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
+import stat
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +14,15 @@ from typing import Any, BinaryIO
 import httpx
 
 from ehg_tasks.errors import LocalStackError
-from ehg_tasks.local.processes import START_SECONDS, STOP_SECONDS
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+
+def command(verb: str, folder: Path) -> str:
+    """The command of `ehg-tasks local` to name in a hint about the stack in this folder."""
+    is_default = folder == Path(".ehg-tasks").absolute()
+    return f"ehg-tasks local {verb}" + ("" if is_default else f" --dir {shlex.quote(str(folder))}")
 
 
 class Folder:
@@ -22,8 +32,12 @@ class Folder:
     state.json   process ids of the running stack
     lock         held by the program that is starting the stack, or that runs its own stack
     alive        a named pipe that the stack's process keeps open for reading
-    postgres/    the data
+    postgres/    the data, or a link to it (see `Postgres`)
     logs/        logs of this run (.log) and of the previous one (.old)
+
+    Raises:
+        LocalStackError: another user owns the folder or may write to it, and so could change what this
+            user runs and connects to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,6 +48,22 @@ class Folder:
         self.alive = path / "alive"
         self.data = path / "postgres"
         self.logs = path / "logs"
+        self._check_owner()
+
+    def _check_owner(self) -> None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return  # it does not exist yet, or `create` reports what is wrong
+        if status.st_uid != os.geteuid():
+            raise LocalStackError(
+                f"{self.path} belongs to another user", hint="Choose a folder of your own (--dir)."
+            )
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise LocalStackError(
+                f"other users may write to {self.path}",
+                hint=f"Check what is in it, then run: chmod go-w {shlex.quote(str(self.path))}",
+            )
 
     def create(self) -> None:
         """Create the folder and what is missing in it.
@@ -43,6 +73,9 @@ class Folder:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_owner()
+            if os.geteuid() == 0:  # Postgres runs as another user, who has to enter this folder
+                self.path.chmod(stat.S_IMODE(self.path.stat().st_mode) | stat.S_IXOTH)
             self.logs.mkdir(mode=0o700, exist_ok=True)
             if not (self.path / ".gitignore").exists():
                 (self.path / ".gitignore").write_text("*\n")

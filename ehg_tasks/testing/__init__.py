@@ -59,6 +59,7 @@ def supabase_stack(pytestconfig: pytest.Config) -> Iterator[Project]:
     # Not in tmp_path: if root runs pytest, Postgres runs as another user, who must be able to enter the
     # folders above its data, and each start of pytest closes its folder to other users.
     with TemporaryDirectory(prefix="ehg-tasks-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
         migrations, folder = Path(name) / "migrations", Path(name) / "stack"
         collect_migrations(pytestconfig.getini("ehg_tasks_migrations"), pytestconfig.rootpath, migrations)
         if kept:

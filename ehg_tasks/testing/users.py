@@ -75,6 +75,8 @@ class Users:
         import httpx
         from supabase import ClientOptions, create_client
 
-        http = self._resources.enter_context(httpx.Client())
+        from ehg_tasks.connection import http_options
+
+        http = self._resources.enter_context(httpx.Client(**http_options(self._project.url)))
         options = ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
         return create_client(self._project.url, key, options=options)

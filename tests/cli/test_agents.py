@@ -423,6 +423,7 @@ class TestSettings:
         url = "http://127.0.0.1:9"
         assert f"cannot reach {url}: " in as_agent.refuses(8, "claim", "A", SUPABASE_URL=url)
 
-    def test_the_key_may_be_in_a_dotenv_file(self, program: Program, project: Project) -> None:
-        (program.folder / ".env").write_text(f"SUPABASE_PUBLISHABLE_KEY={project.publishable_key}\n")
-        assert program("claim", "A", "--json").json == []
+    def test_url_and_key_may_be_in_a_dotenv_file(self, program: Program, project: Project) -> None:
+        lines = f"SUPABASE_URL={project.url}\nSUPABASE_PUBLISHABLE_KEY={project.publishable_key}\n"
+        (program.folder / ".env").write_text(lines)
+        assert program("claim", "A", "--json", SUPABASE_URL="").json == []

@@ -143,8 +143,10 @@ class TestAgents:
         assert result.code == 0
         assert result.err == "DESIGN is registered. Keep the token: it is not shown again.\n"
         assert "(42501)" in as_agent.refuses(4, "claim", "DESIGN")
-        (as_agent.folder / ".env").write_text(result.out)
-        assert as_agent("claim", "DESIGN", "--json").json == []
+        project = "".join(f"{n}={v}\n" for n, v in as_agent.env.items() if n.startswith("SUPABASE_"))
+        (as_agent.folder / ".env").write_text(project + result.out)
+        from_file = as_agent.with_env(SUPABASE_URL="", SUPABASE_PUBLISHABLE_KEY="")
+        assert from_file("claim", "DESIGN", "--json").json == []
 
         again = as_backend("register-agent", "DESIGN")
         assert (again.code, again.out) == (0, "")

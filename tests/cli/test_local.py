@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,12 @@ def test_a_stack_from_start_to_stop(program: Program, tmp_path: Path) -> None:
     bare = Program(tmp_path, {n: v for n, v in program.env.items() if n != "SUPABASE_URL"}, ())
     assert bare("local", "status").code == 1
     assert "there is no stack" in bare.refuses(9, "local", "env")
-    started = bare("local", "start")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "20270101000000_notes.sql").write_text("create table public.notes ();")
+    started = bare("local", "start", "--migrations", "own")
     assert started.code == 0, started
+    assert "Applied 20261123101300_dashboard.sql\nApplied 20270101000000_notes.sql\n" in started.err
+    assert started.err.endswith("keys: ehg-tasks local env. Stop it: ehg-tasks local stop.\n")
     try:
         stack = LocalStack(tmp_path / ".ehg-tasks")
         state = stack.running()
@@ -32,7 +37,11 @@ def test_a_stack_from_start_to_stop(program: Program, tmp_path: Path) -> None:
         assert "already running" in bare.refuses(9, "local", "run")
         env = bare("local", "env").out
         assert dict(line.split("=", 1) for line in env.splitlines()) == stack.env()
-        (tmp_path / ".env").write_text(env)
+        (tmp_path / ".env").write_text("OTHER=1\nSUPABASE_URL=http://127.0.0.1:9\n")
+        assert bare("local", "env", "--write", ".env").out == ""
+        assert (tmp_path / ".env").read_text() == f"OTHER=1\n{env}"
+        assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+        assert "cannot write to own" in bare.refuses(1, "local", "env", "--write", "own")
         assert bare("demo").code == 0
         assert "will not delete everything in the database in" in bare.refuses(7, "local", "reset")
         assert bare("local", "reset", "--dry-run").err == (

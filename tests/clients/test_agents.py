@@ -170,7 +170,7 @@ def test_a_lease_is_shorter_than_the_time_limit_on_request(agent: AgentTasks) ->
     assert agent.outcome(claim.contract_id).progress == {"message": "half", "percent": 50}
     agent.renew(claim)
     assert agent.outcome(claim.contract_id).progress == {"message": "half", "percent": 50}
-    with pytest.raises(BadArgument, match="p_lease_seconds must be at least 5"):
+    with pytest.raises(BadArgument, match=r"^lease_seconds must be at least 5"):
         agent.claim("DESIGN", lease_seconds=4)
 
 

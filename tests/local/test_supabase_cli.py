@@ -67,12 +67,8 @@ def test_exported_migrations_can_be_pushed_and_verified_outside_a_checkout(
         exported = subprocess.run(export, check=True, capture_output=True, text=True)
         assert f"Next: {' '.join(['supabase db push', *filter(None, [option])])}." in exported.stderr
         supabase_cli.run(*push, *filter(None, [option]), workdir=tmp_path)
-    # A new start, because the API reads the schema only once.
-    with (
-        LocalStack(tmp_path / "stack", migrations=no_migrations) as stack,
-        BackendTasks(stack.settings()) as backend,
-    ):
-        assert compare(backend.describe()).differences == ()
+        with BackendTasks(stack.settings()) as backend:
+            assert compare(backend.describe()).differences == ()
 
 
 def test_the_cli_counts_the_migrations_of_the_stack_as_applied(

@@ -57,7 +57,7 @@ def server() -> Iterator[Databases]:
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "none"
         empty.mkdir()
-        with LocalStack(Path(folder) / "stack", migrations=empty) as stack:
+        with LocalStack(folder, migrations=empty) as stack:
             yield Databases(stack.superuser_url, stack.db_url)
 
 

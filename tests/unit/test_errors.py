@@ -190,3 +190,23 @@ def test_the_message_about_an_invalid_header_does_not_quote_the_key() -> None:
 def test_exceptions_that_are_programming_errors_are_not_translated() -> None:
     for error in (TypeError("a bug"), KeyError("a"), AssertionError()):
         assert translate(error) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "p_limit and p_max_wait_minutes must be at least 1",
+            "limit and max_wait_minutes must be at least 1",
+        ),
+        ("p_limit is 101, the limit is 100", "limit is 101, the limit is 100"),
+        ('agent "p_limit" is registered', 'agent "p_limit" is registered'),
+        ("stop_p_x and 12p_y stay", "stop_p_x and 12p_y stay"),
+    ],
+)
+def test_a_refusal_of_our_functions_names_the_parameters_as_python_does(text: str, expected: str) -> None:
+    body = {"message": text, "code": "TC005", "hint": text}
+    error = answer(400, json=body)
+    assert (error.message, error.hint, from_code("TC005", text).message) == (expected,) * 3
+    missing = answer(404, json={"message": "no function f(p_limit)", "code": "PGRST202"})
+    assert "p_limit" in missing.message
