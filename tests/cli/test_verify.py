@@ -216,7 +216,10 @@ def test_a_dump_and_restore_is_not_a_difference(connection: psycopg.Connection[A
     [(printed,)] = connection.execute(
         "select pg_get_constraintdef(oid) from pg_constraint where conname = %s", [name]
     ).fetchall()
-    again = f"alter table {TABLE} drop constraint {name}; alter table {TABLE} add constraint {name} {printed}"
+    again = (  # without the rows of other tests
+        f"truncate {TABLE}; alter table {TABLE} drop constraint {name};"
+        f" alter table {TABLE} add constraint {name} {printed}"
+    )
     assert after(connection, again).matches
     fewer = again.replace(", 'cancelled'::character varying", "")
     assert fewer != again

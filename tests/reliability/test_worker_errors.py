@@ -144,7 +144,7 @@ def test_results_that_end_together_are_recorded_in_one_call_and_each_gets_its_ow
         counters = run_worker(client, handler, concurrency=6)
     assert counters == Counters(6, 5, 0, 1, 0, 0, 0)
     assert statuses(agent, ids) == ["completed"] * 2 + ["pending"] + ["completed"] * 3
-    assert "the result is refused: p_output is too large" in contract(database, ids[2])["error_message"]
+    assert "the result is refused: output is too large" in contract(database, ids[2])["error_message"]
     # The refused one is sent once more, to learn why; then its failure is recorded.
     assert proxy.calls.count("complete_task_contracts") == 1
     assert proxy.calls.count("complete_task_contract") == 1

@@ -59,7 +59,7 @@ def test_an_output_that_matches_its_schema_completes_the_contract(
         (None, {1, 2}, "the output is not JSON"),
         (None, float("nan"), "the output is not JSON"),
         (None, "nul \0", "the output contains a NUL character"),
-        (None, "x" * 1_048_576, "the result is refused: p_output is too large"),
+        (None, "x" * 1_048_576, "the result is refused: output is too large"),
         (None, Result({}, execution_tokens=-1), "the result is refused"),
     ],
 )
