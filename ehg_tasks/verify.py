@@ -139,8 +139,8 @@ def _value(row: dict[str, Any], key: str) -> Any:
         # A dump and restore moves the casts and brackets of a check.
         return re.sub(r"::(character varying|text)(\[\])?|[()]", "", value)
     if "options" in row:
-        # A view: PostgreSQL 18 writes the table's alias only where it is needed.
-        return " ".join(re.sub(r"\bc\.", "", value).split())
+        # A view: PostgreSQL 18 writes the alias of its only source (c, r) only where it is needed.
+        return " ".join(re.sub(r"\b[cr]\.", "", value).split())
     return value
 
 

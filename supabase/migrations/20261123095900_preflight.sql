@@ -49,7 +49,9 @@ begin
     select format('function %s', p.oid::regprocedure), p.proowner
     from pg_catalog.pg_proc p
     where p.pronamespace = to_regnamespace('ehg_tasks')
-      or p.pronamespace = 'public'::regnamespace and p.proname ~ 'task_(contract|agent)'
+      or p.pronamespace = 'public'::regnamespace and p.proname in (
+        'create_task_contract', 'claim_task_contract', 'complete_task_contract', 'read_task_contract',
+        'fn_complete_task_contract_idempotent', 'cleanup_stale_contracts', 'update_task_contracts_timestamp')
   loop
     if not pg_has_role(v_object.owner, 'usage') then
       raise exception using

@@ -200,6 +200,33 @@ revoke all on function public.prune_task_contracts(integer, integer, boolean)
   from public, anon, authenticated, service_role;
 grant execute on function public.prune_task_contracts(integer, integer, boolean) to service_role;
 
+-- This package's objects: everything in schema ehg_tasks and, in public, every relation and function
+-- named after task contracts or agents and every other function that calls the engine
+-- (cleanup_stale_contracts). A new object therefore needs no entry here. If one of your own objects
+-- matches, it is described too, and `ehg-tasks verify` reports it as extra.
+create or replace function ehg_tasks.package_objects()
+returns table (catalog regclass, oid oid)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'pg_catalog.pg_class'::regclass, r.oid
+  from pg_catalog.pg_class r
+  where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c') and (
+    r.relnamespace = 'ehg_tasks'::regnamespace
+    or r.relnamespace = 'public'::regnamespace and r.relname ~ 'task_(contract|agent)')
+  union all
+  select 'pg_catalog.pg_proc'::regclass, p.oid
+  from pg_catalog.pg_proc p
+  where p.pronamespace = 'ehg_tasks'::regnamespace
+    or p.pronamespace = 'public'::regnamespace and (
+      p.proname ~ 'task_(contract|agent)'
+      -- A body is in prosrc, or parsed if it is written as `begin atomic`.
+      or concat(p.prosrc, pg_catalog.pg_get_function_sqlbody(p.oid)) ~ '\mehg_tasks"?\.')
+$$;
+comment on function ehg_tasks.package_objects() is
+  'The relations, row types and functions of this package, each with the catalog that its oid is in.';
+revoke all on function ehg_tasks.package_objects() from public, anon, authenticated, service_role;
+
 -- What gives access beyond the policies and grants on this package's own objects. A project that has just
 -- been migrated has none of it.
 create or replace function ehg_tasks.access_findings()
@@ -209,18 +236,14 @@ set search_path = pg_catalog, pg_temp
 as $$
   with
   relations as (
-    select r.oid, r.relowner, r.relkind, n.nspname
-    from pg_catalog.pg_class r
-    join pg_catalog.pg_namespace n on n.oid = r.relnamespace
-    where n.nspname = 'ehg_tasks' and r.relkind in ('r', 'p', 'v', 'm')
-      or r.oid in ('public.agent_task_contracts'::regclass, to_regclass('public.task_contract_stats'),
-                   to_regclass('public.task_agents'))
+    select r.oid, r.relowner, r.relnamespace
+    from ehg_tasks.package_objects() o
+    join pg_catalog.pg_class r on o.catalog = 'pg_catalog.pg_class'::regclass and r.oid = o.oid
   ),
   functions as (
     select p.oid, p.proowner
-    from pg_catalog.pg_proc p
-    where p.pronamespace = 'ehg_tasks'::regnamespace
-      or p.pronamespace = 'public'::regnamespace and p.proname ~ 'task_(contract|agent)'
+    from ehg_tasks.package_objects() o
+    join pg_catalog.pg_proc p on o.catalog = 'pg_catalog.pg_proc'::regclass and p.oid = o.oid
   ),
   referenced (oid) as (
     values ('public.agent_artifacts'::regclass), ('public.strategic_directives_v2'::regclass)
@@ -267,7 +290,7 @@ as $$
   select format('trigger %s on %s', t.tgname, t.tgrelid::regclass), 'is not of this package'
   from pg_catalog.pg_trigger t
   join relations r on r.oid = t.tgrelid
-  where not t.tgisinternal and r.nspname = 'ehg_tasks'
+  where not t.tgisinternal and r.relnamespace = 'ehg_tasks'::regnamespace
   union all
   select format('rule %s on %s', w.rulename, w.ev_class::regclass), 'is not of this package'
   from pg_catalog.pg_rewrite w
@@ -315,27 +338,17 @@ as $$
   contracts as (
     select 'public.agent_task_contracts'::regclass as oid
   ),
-  -- This package's objects are everything in schema ehg_tasks and, in public, every relation and
-  -- function named after task contracts or agents and every other function that calls the engine
-  -- (cleanup_stale_contracts). A new object therefore needs no entry here. If one of your own
-  -- objects matches, it is described too, and `ehg-tasks verify` reports it as extra.
   relations as (
     select r.oid, r.relname, r.relkind, r.relacl, r.relowner, r.relrowsecurity, r.relforcerowsecurity,
            r.reloptions, n.nspname
-    from pg_catalog.pg_class r
+    from ehg_tasks.package_objects() o
+    join pg_catalog.pg_class r on o.catalog = 'pg_catalog.pg_class'::regclass and r.oid = o.oid
     join pg_catalog.pg_namespace n on n.oid = r.relnamespace
-    where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
-      and (n.nspname = 'ehg_tasks' or n.nspname = 'public' and r.relname ~ 'task_(contract|agent)')
   ),
   functions as (
     select p.oid, p.prosecdef, p.provolatile, p.proconfig, p.proacl, p.proowner, p.prosrc
-    from pg_catalog.pg_proc p
-    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = 'ehg_tasks'
-      or n.nspname = 'public' and (
-        p.proname ~ 'task_(contract|agent)'
-        -- A body is in prosrc, or parsed if it is written as `begin atomic`.
-        or concat(p.prosrc, pg_catalog.pg_get_function_sqlbody(p.oid)) ~ '\mehg_tasks"?\.')
+    from ehg_tasks.package_objects() o
+    join pg_catalog.pg_proc p on o.catalog = 'pg_catalog.pg_proc'::regclass and p.oid = o.oid
   ),
   objects (name, owner, acl) as (
     select r.nspname || '.' || r.relname, r.relowner, r.relacl from relations r

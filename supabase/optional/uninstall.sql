@@ -14,11 +14,27 @@ set local lock_timeout = '10s';
 
 do $$
 declare
+  v_functions oid[];
+  v_types oid[];
   v_object text;
 begin
   if to_regnamespace('cron') is not null then
     perform cron.unschedule(j.jobid) from cron.job j where j.jobname = 'ehg-tasks-cleanup';
   end if;
+
+  -- The API's functions are known by their calls of the engine, and read_task_contract by its name.
+  v_functions := array(
+    select p.oid
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace
+      and 'search_path=pg_catalog, pg_temp' = any (p.proconfig)
+      and (p.prosrc ~ 'from ehg_tasks\.|select ehg_tasks\.' or p.oid = to_regprocedure('public.read_task_contract(uuid)')));
+  -- Row types: what they return, except rows of the table.
+  v_types := array(
+    select t.oid
+    from pg_catalog.pg_type t
+    join pg_catalog.pg_class c on c.oid = t.typrelid and c.relkind = 'c'
+    where t.oid in (select p.prorettype from pg_catalog.pg_proc p where p.oid = any (v_functions)));
 
   for v_object in
     select format('trigger %I on public.agent_task_contracts', t.tgname)
@@ -31,31 +47,18 @@ begin
     from pg_catalog.pg_class c
     where c.oid in (to_regclass('public.task_contract_stats'), to_regclass('public.task_agents'))
     union all
-    -- The API's functions are known by their calls of the engine, and read_task_contract by its name.
-    select format('function %s', p.oid::regprocedure)
-    from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace
-      and 'search_path=pg_catalog, pg_temp' = any (p.proconfig)
-      and (p.prosrc ~ 'from ehg_tasks\.|select ehg_tasks\.' or p.oid = to_regprocedure('public.read_task_contract(uuid)'))
+    select format('function %s', f.oid::regprocedure) from unnest(v_functions) as f (oid)
   loop
     execute 'drop ' || v_object;
   end loop;
-end
-$$;
 
--- Nothing outside uses it any more.
-drop schema if exists ehg_tasks cascade;
+  -- Nothing outside uses it any more.
+  drop schema if exists ehg_tasks cascade;
 
-do $$
-declare
-  v_type regclass;
-begin
-  for v_type in
-    select c.oid from pg_catalog.pg_class c
-    where c.relnamespace = 'public'::regnamespace and c.relkind = 'c'
-      and c.relname ~ '^(created_)?task_(contract|agent)'
+  for v_object in
+    select format('type %s', t.oid::regtype) from unnest(v_types) as t (oid)
   loop
-    execute format('drop type %s', v_type);
+    execute 'drop ' || v_object;
   end loop;
 end
 $$;

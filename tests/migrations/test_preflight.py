@@ -11,6 +11,7 @@ from psycopg import Connection
 
 from ehg_tasks import migrations
 from ehg_tasks.verify import compare
+from tests.access import specification as spec
 from tests.databases import Databases
 from tests.migrations.test_existing_database import EXISTING, TABLE_MARK, table
 
@@ -171,6 +172,28 @@ class TestRefusals:
         superuser.execute("alter schema ehg_tasks owner to postgres")
         apply(owner)
         assert differences(owner) == ()
+
+    def test_a_function_of_the_projects_own_is_no_obstacle(
+        self, owner: Connection[Any], superuser: Connection[Any]
+    ) -> None:
+        superuser.execute("create function public.my_task_contracts() returns int return 1")
+        apply(owner)
+
+    def test_each_column_and_index_of_the_specification_is_checked(self, owner: Connection[Any]) -> None:
+        existing(owner)
+        preflight = migrations.migrations()[0].read_text()
+        added_if_missing = {"completion_idempotency_key", "completed_by_agent_id"}
+        changes = {
+            f"alter table agent_task_contracts rename column {name} to gone;": f"{name} is missing"
+            for name in {name for name, *_ in spec.COLUMNS} - added_if_missing
+        } | {
+            f"drop index {name}; create view {name} as select 1 as a;": f"something else has: {name}"
+            for name in spec.INDEXES.keys() - {"agent_task_contracts_pkey"}
+        }
+        for change, message in changes.items():
+            with pytest.raises(psycopg.DatabaseError, match=message):
+                owner.execute((change + preflight).encode())
+        owner.execute(preflight.encode())
 
     def test_a_trial_leaves_no_artifact(self, owner: Connection[Any]) -> None:
         existing(owner)

@@ -60,6 +60,7 @@ def test_the_tables_of_an_existing_database_are_as_they_were(
     databases: Databases, name: str, owner: Connection[Any]
 ) -> None:
     owner.execute(EXISTING.replace(TABLE_MARK, table()).encode())
+    owner.execute("create type task_agent_color as enum ('red'); create type my_task_contract as (a int)")
     before = dump(databases, name)
     databases.migrate(name)
     owner.execute(UNINSTALL.encode())

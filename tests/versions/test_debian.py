@@ -139,7 +139,7 @@ class TestScheduledCleanup:
         assert owner.execute(self.JOBS).fetchall() == job
         [(name, schedule, command, user, active)] = job
         assert (name, schedule, user, active) == ("ehg-tasks-cleanup", "* * * * *", "postgres", True)
-        assert "ehg_tasks.cleanup_stale_contracts(1440, 1000)" in command
+        assert "ehg_tasks.cleanup_stale_contracts(1440, 1000, false)" in command
 
     def test_the_job_returns_an_expired_claim_to_pending(
         self, with_cron: LocalStack, owner: Connection[Any]
