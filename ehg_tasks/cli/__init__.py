@@ -11,9 +11,10 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperArgument
 
 from ehg_tasks import __version__
-from ehg_tasks.cli import agents, backend, contracts, readers, setup, work
+from ehg_tasks.cli import agents, backend, contracts, readers, registry, setup, work
 from ehg_tasks.cli.output import EXIT_CODES, exit_with
 from ehg_tasks.errors import TaskContractError
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     epilog=f"Exit codes: {', '.join(_MEANINGS)}.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for panel in (agents, work, contracts, readers, backend, setup):
+for panel in (agents, work, contracts, readers, registry, backend, setup):
     app.add_typer(panel.app)
 
 
@@ -46,6 +47,21 @@ def main(
     """Agent task contracts on Supabase: work that one AI agent hands to another."""
 
 
+def _options() -> dict[str, str]:
+    """What the arguments of the given command are called here, by the names of their parameters."""
+    group = typer.main.get_group(app)
+    command = next((group.commands[word] for word in sys.argv[1:] if word in group.commands), None)
+    names: dict[str, str] = {}
+    if "--file" in sys.argv:  # what is wrong is in the file, whose keys have these names
+        return names
+    for each in command.params if command else ():
+        if isinstance(each, TyperArgument) and each.name and each.metavar:
+            names[each.name.removesuffix("s")] = each.metavar  # `contract_ids` takes several ids
+        elif each.name:
+            names[each.name] = each.opts[0]
+    return names
+
+
 def run() -> None:
     """Run the command line. An expected failure is one line on standard error and an exit code."""
     if sys.stdout is None:  # closed: a claim would be made, and its token lost
@@ -56,7 +72,7 @@ def run() -> None:
     try:
         app()
     except TaskContractError as error:
-        exit_with(error)
+        exit_with(error, _options())
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered is not written at exit
         exit_with(TaskContractError(f"cannot write the output: {error.strerror or error}"))

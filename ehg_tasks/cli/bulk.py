@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from ehg_tasks.cli.clients import contract_id
-from ehg_tasks.cli.output import exit_code, print_json, print_notice, print_result, status_line
+from ehg_tasks.cli.output import counted, exit_code, print_json, print_notice, print_result, status_line
 from ehg_tasks.cli.tables import contract_table
 from ehg_tasks.errors import BadArgument, ContractNotFound, StatusConflict, TaskContractError
 from ehg_tasks.text import escaped
@@ -48,21 +48,26 @@ def confirm(action: str, yes: bool) -> None:
         raise TaskContractError("nothing was changed")
 
 
-def by_ids(ids: list[str] | None, filters: Mapping[str, Any], dry_run: bool, example: str) -> bool:
+def by_ids(
+    ids: list[str] | None, filters: Mapping[str, Any], flags: Mapping[str, bool], example: str
+) -> bool:
     """Return whether contracts are named by their ids (true) or by options (false).
 
     Args:
         ids: those given, if any.
         filters: the options that select contracts; one that is not given is None or false.
-        dry_run: whether --dry-run is given, which shows what the options select.
+        flags: other options that have a meaning only without ids, and whether they are given.
         example: options that select contracts, for the error.
 
     Raises:
         BadArgument: both are given, or neither is.
     """
     selects = any(value not in (None, False) for value in filters.values())
-    if ids and (selects or dry_run):
+    if ids and selects:
         raise BadArgument("give ids, or options that select contracts, but not both")
+    if ids and any(flags.values()):
+        given = next(name for name, value in flags.items() if value)
+        raise BadArgument(f"{given} is for contracts that options select", hint="Leave it out with ids.")
     if not ids and not selects:
         raise BadArgument("no contracts are selected", hint=f"Give ids, or options such as {example}.")
     return bool(ids)
@@ -161,7 +166,6 @@ def _show(verb: str, contracts: list[TaskContract], as_json: bool) -> None:
 def _described(contracts: Iterable[TaskContract]) -> str:
     """How many contracts these are, by their agent and status."""
     counts = Counter((contract.target_agent, contract.status) for contract in contracts)
-    number = counts.total()
     parts = [f"{count} {status} for {agent}" for (agent, status), count in counts.most_common(4)]
     more = ["…"] if len(counts) > 4 else []
-    return f"{number} contract{'s' if number != 1 else ''} ({', '.join([*parts, *more])})"
+    return f"{counted(counts.total())} ({', '.join([*parts, *more])})"

@@ -11,7 +11,7 @@ import typer
 from ehg_tasks.cli import clients
 from ehg_tasks.cli.arguments import FILTERS, WHOSE, AsJson, IdOrStart, option, past_time, with_options
 from ehg_tasks.cli.bulk import IDS, DryRun, Yes, by_ids, change_each, change_matching
-from ehg_tasks.cli.output import NARROW_WIDTH, Column, as_text, fields, print_result, table
+from ehg_tasks.cli.output import NARROW_WIDTH, Column, as_text, counted, fields, print_result, table
 from ehg_tasks.errors import BadArgument, WaitTimedOut
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _summary(outcome: Outcome) -> Any:
         "paused": "its agent is paused",
         "retry": f"retry from {due}: {outcome.error_message}",
         "delayed": f"not before {due}",
-        "dependencies": f"waits for {outcome.waits_for} contracts",
+        "dependencies": f"waits for {counted(outcome.waits_for or 0)}",
     }
     return waits.get(outcome.waiting or "", outcome.progress)
 
@@ -118,7 +118,7 @@ def cancel(
 
     If one cannot be cancelled, the others still are. Without ids, it takes the secret key, and asks first.
     """
-    if by_ids(contract_ids, filters, dry_run or pending, "--target DESIGN"):
+    if by_ids(contract_ids, filters, {"--dry-run": dry_run, "--pending": pending}, "--target DESIGN"):
         with clients.agent_or_backend() as client:
             change_each(client, contract_ids or [], lambda key: client.cancel(key, reason), as_json)
         return
@@ -159,7 +159,7 @@ def requeue(
     requeued, the others still are.
     """
     statuses = {"failed": failed, "cancelled": cancelled}
-    with_ids = by_ids(contract_ids, filters | statuses, dry_run, "--failed --since 1h")
+    with_ids = by_ids(contract_ids, filters | statuses, {"--dry-run": dry_run}, "--failed --since 1h")
     if not with_ids and not (failed or cancelled):
         raise BadArgument("add --failed or --cancelled", hint="Completed contracts are requeued by id.")
     with clients.backend() as backend:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -45,9 +45,19 @@ NARROW_WIDTH = 110  # below it, tables omit their least important columns
 FILE_WIDTH = 100_000  # nothing is cut in files and pipes
 
 
-def exit_with(error: errors.TaskContractError) -> NoReturn:
-    """Print what happened and what to do in one line, and exit with the code of the error."""
-    print_notice(f"ehg-tasks: {error}")
+def exit_with(error: errors.TaskContractError, options: Mapping[str, str] | None = None) -> NoReturn:
+    """Print what happened and what to do in one line, and exit with the code of the error.
+
+    Args:
+        error: what happened.
+        options: the command's options by the names of their parameters, which the error may hold.
+    """
+    text = str(error)
+    for name, option in (options or {}).items():
+        # One word may also be a word of the sentence, unless it is the subject.
+        place = rf"\b{name}\b" if "_" in name else rf"(?<![^:] )\b(?<!-){name}(?= must | is |: )"
+        text = re.sub(place, option, text)
+    print_notice(f"ehg-tasks: {text}")
     sys.exit(exit_code(error))
 
 
@@ -64,6 +74,11 @@ def shortened(text: str, width: int = 100) -> str:
     start = text[: 4 * width]  # the text may be very long
     line = " ".join(start.split())
     return escaped(line if len(line) <= width and start == text else line[: width - 1] + "…")
+
+
+def counted(number: int, noun: str = "contract") -> str:
+    """Return a number with its noun, in the plural where there is not one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def as_text(value: Any) -> str:

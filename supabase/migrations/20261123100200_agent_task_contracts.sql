@@ -182,7 +182,7 @@ begin
                      v_policy.name, v_policy.command, v_policy.clauses);
       execute format('grant %s on table public.agent_task_contracts to anon', v_policy.command);
     elsif v_profile = 'as it is' then
-      raise notice 'The policy "%" is not there, and stays away: agents use the functions.', v_policy.name
+      raise notice 'The policy "%" was dropped here and is not created: agents use the functions.', v_policy.name
         using hint = 'Set ehg_tasks.profile to specified to restore it.';
     end if;
   end loop;

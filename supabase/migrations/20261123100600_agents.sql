@@ -64,7 +64,7 @@ begin
     raise exception using
       errcode = 'TC001',
       message = format('there is no registered agent "%s"', p_name),
-      hint = 'Register it with register_task_agent.';
+      hint = 'Check the name, or register the agent first.';
   end if;
 end
 $$;
@@ -183,12 +183,24 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_name constant text := ehg_tasks.agent_name('p_name', p_name);
+  v_now constant timestamptz := clock_timestamp();
+  v_registered boolean;
 begin
-  insert into ehg_tasks.agents as a (name, paused_at)
-  values (v_name, clock_timestamp())
-  on conflict (name) do update set paused_at = excluded.paused_at where a.paused_at is null;
+  insert into ehg_tasks.agents as a (name, created_at, paused_at)
+  values (v_name, v_now, v_now)
+  on conflict (name) do update set paused_at = excluded.paused_at where a.paused_at is null
+  returning a.created_at = v_now into v_registered;
   return next (
-    v_name, case when found then 'agent paused' else 'already paused' end, not found)::public.task_agent_change;
+    v_name,
+    case
+      when not found then 'already paused'
+      when not v_registered then 'agent paused'
+      when exists (select from public.agent_task_contracts c where c.target_agent = v_name)
+        then 'agent registered and paused'
+      -- A new name may be a misspelt one.
+      else 'agent registered and paused; it has no contracts: check its name'
+    end,
+    not found)::public.task_agent_change;
 end
 $$;
 revoke all on function ehg_tasks.pause_task_agent(text) from public, anon, authenticated, service_role;

@@ -240,24 +240,29 @@ as $$
     union all
     select c.id, c.n from unnest(p_created) with ordinality as c (id, n)
   ),
-  missing (n, count, message) as (
-    select i.n, i.count, format('input_artifacts: there is no artifact %s', left(string_agg(r.id, ', '), 200))
+  missing (n, count, field, ids) as (
+    select i.n, i.count, 'input_artifacts', left(string_agg(r.id, ', '), 200)
     from items i,
          jsonb_array_elements_text(coalesce(nullif(i.item -> 'input_artifacts', 'null'), '[]')) as r (id)
     where r.id is not null and not exists (select from public.agent_artifacts a where a.id = r.id::uuid)
     group by i.n, i.count
     union all
-    select i.n, i.count, format('depends_on: there is no earlier task contract %s', left(string_agg(r.id, ', '), 200))
+    select i.n, i.count, 'depends_on', left(string_agg(r.id, ', '), 200)
     from items i
     cross join jsonb_array_elements_text(coalesce(nullif(i.item -> 'depends_on', 'null'), '[]')) as r (id)
     left join known k on k.id = r.id::uuid and k.n < i.n
     where k.id is null
     group by i.n, i.count
   )
-  select ehg_tasks.in_array(m.n::integer, m.count) || m.message from missing m order by m.n, m.message desc limit 1
+  select ehg_tasks.in_array(m.n::integer, m.count)
+         || case m.field when 'depends_on' then format('depends_on: there is no earlier task contract %s', m.ids)
+            else format('input_artifacts: there is no artifact %s', m.ids) end
+  from missing m
+  order by m.n, m.field desc
+  limit 1
 $$;
 comment on function ehg_tasks.missing_references(jsonb, uuid[], uuid[]) is
-  'What the first of new contracts refers to and does not exist; null if nothing is missing. p_known: existing contracts that they may depend on. p_created: their ids, null for one that existed before.';
+  'A message that names the missing artifacts or contracts of the first new contract that refers to any. Null: nothing is missing. p_known: existing contracts that they may depend on. p_created: their ids, null for one that existed before.';
 revoke all on function ehg_tasks.missing_references(jsonb, uuid[], uuid[])
   from public, anon, authenticated, service_role;
 

@@ -382,8 +382,8 @@ begin
   from begun c
   order by c.priority desc, c.created_at, c.id;
 
-  -- About once in 512 contracts. Replaced marks stay as dead rows too while an old snapshot is open, so more
-  -- often would cost more than it saves.
+  -- About once in 512 contracts. Each time leaves a dead row, which vacuum cannot remove while an old
+  -- snapshot is open, and which every claim then reads.
   if random() * 512 < p_limit then
     perform ehg_tasks.raise_low_water_marks(v_name);
   end if;

@@ -360,7 +360,7 @@ begin
           i.contract_id, i.output_artifact_id, i.result_summary, i.execution_tokens, coalesce(i.success, true),
           i.error_message, i.claim_token, i.idempotency_key, i.agent_id, i.output) as c;
     exception when others then
-      -- What speaks of the item is its answer. Anything else ends the call.
+      -- An error of this item becomes its answer. Any other error ends the call.
       if sqlstate !~ '^(TC|22|23)' then
         raise;
       end if;

@@ -196,7 +196,7 @@ class TestClaim:
         )
 
     def test_bad_arguments_are_refused(self, as_agent: Program) -> None:
-        assert "request_key is not a UUID" in as_agent.refuses(7, "claim", "DESIGN", "--request-key", "x")
+        assert "--request-key is not a UUID" in as_agent.refuses(7, "claim", "DESIGN", "--request-key", "x")
         assert as_agent("claim", "DESIGN", "--limit", "101").code == 2
 
 

@@ -82,7 +82,7 @@ class TestPrune:
         dry_run = as_backend("prune", "--dry-run", "--json").json
         assert dry_run == {"deleted_count": 1, "deleted_artifact_count": None}
         dry_run = as_backend.here("prune", "--dry-run")
-        assert dry_run.out.startswith("would delete 1 contracts that ended before 20")
+        assert dry_run.out.startswith("would delete 1 contract that ended before 20")
         assert dry_run.err == "Nothing was changed.\n"
         pruned = as_backend("prune", "--yes", "--json").json
         assert pruned == {"deleted_count": 1, "deleted_artifact_count": 0}
@@ -95,13 +95,13 @@ class TestPrune:
         agent.cancel(contract)
         command = ("prune", "--older-than-days", "0")
         error = as_backend.refuses(7, *command)
-        assert "will not delete 1 contracts that ended before" in error
+        assert "will not delete 1 contract that ended before" in error
         assert error.endswith("Add --yes, or --dry-run to see what would be done.")
         declined = as_backend.at_terminal(*command, "--artifacts", answer="n\n")
         assert "and the artifacts of their outputs? [y/N]: ehg-tasks: nothing was changed\n" in declined.err
         assert (declined.code, row(contract)["status"]) == (1, "cancelled")
         assert as_backend.at_terminal(*command, answer="y\n").out.endswith(
-            "1 contracts and 0 artifacts deleted\n"
+            "1 contract and 0 artifacts deleted\n"
         )
 
     def test_outputs_are_deleted_too_on_request(
@@ -115,7 +115,7 @@ class TestPrune:
         [claim] = agent.claim("DESIGN")
         agent.complete(claim, output={"page": 1})
         make_old(database, contract, "completed_at")
-        assert as_backend("prune", "--artifacts", "--yes").out == "1 contracts and 1 artifacts deleted\n"
+        assert as_backend("prune", "--artifacts", "--yes").out == "1 contract and 1 artifact deleted\n"
         assert database.execute("select count(*) from public.agent_artifacts").fetchone() == (0,)
 
 

@@ -58,7 +58,7 @@ class TestById:
         self, as_backend: Program, as_agent: Program, create: CreateContract, statuses: Statuses
     ) -> None:
         contract = create()
-        assert "contract_id is not a UUID: 'x'" in as_agent.here("cancel", contract, "x").refusal(7)
+        assert "ID is not a UUID: 'x'" in as_agent.here("cancel", contract, "x").refusal(7)
         assert "nor the start of one: 'x'" in as_backend.here("cancel", contract, "x").refusal(7)
         assert statuses(contract) == ["pending"]
 
@@ -116,7 +116,7 @@ class TestRequeue:
             (["--target", "DESIGN"], "add --failed or --cancelled"),
             (["--dry-run"], "no contracts are selected"),
             ([SESSION, "--failed"], "give ids, or options that select contracts, but not both"),
-            ([SESSION, "--dry-run"], "but not both"),
+            ([SESSION, "--dry-run"], "--dry-run is for contracts that options select"),
         ],
     )
     def test_ids_or_options_must_select_contracts(

@@ -149,7 +149,7 @@ class TestList:
         ("arguments", "error"),
         [
             (["list", "--status", "done"], "status must be one of pending, in_progress"),
-            (["count", "--session", "x"], "session_id is not a UUID"),
+            (["count", "--session", "x"], "--session is not a UUID"),
             (
                 ["list", "--created-after", "tomorrow"],
                 "--created-after is not a time: 'tomorrow'. Use 30s, 15m, ",

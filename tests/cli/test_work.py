@@ -338,7 +338,7 @@ def test_a_command_that_is_not_a_program_is_refused(as_agent: Program, command: 
     ("options", "code", "error"),
     [
         (["--lease", "4"], 2, "--lease"),
-        (["--lease", "5", "--renew-every", "5"], 7, "renew_every must be more than 0 and less than"),
+        (["--lease", "5", "--renew-every", "5"], 7, "--renew-every must be more than 0 and less than"),
     ],
 )
 def test_a_lease_that_would_expire_between_renewals_is_refused(

@@ -109,7 +109,7 @@ def test_a_database_in_use_can_follow_the_page(tmp_path: Path) -> None:
         before = rows(database)
         assert len(before) == 6308
         output = reader.run(stack, "ehg-tasks migrations export ./supabase\nfor file")
-        assert output.count("is not there, and stays away") == 2
+        assert output.count("was dropped here and is not created") == 2
         assert rows(database) == before
 
     # A new start, because the API reads the schema only once.

@@ -103,8 +103,8 @@ def test_the_commands_for_housekeeping(
     *cleanups, dry_run, prune, verify = blocks("operations.md")[-1].splitlines()
     for line in cleanups:
         assert run(line).startswith("0 back to pending, 0 failed, 0 cancelled\n")
-    assert run(dry_run).startswith("would delete 1 contracts")
-    assert run(prune) == "1 contracts and 0 artifacts deleted\n"
+    assert run(dry_run).startswith("would delete 1 contract")
+    assert run(prune) == "1 contract and 0 artifacts deleted\n"
     assert run(verify).startswith("The project matches this version")
 
 

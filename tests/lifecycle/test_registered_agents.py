@@ -248,7 +248,8 @@ class TestPause:
     ) -> None:
         running, waiting = claimed(anon, priority=90), create(anon)
         [answer] = service("pause_task_agent", name="T")
-        assert answer == {"name": "T", "message": "agent paused", "was_duplicate": False}
+        message = "agent registered and paused"
+        assert answer == {"name": "T", "message": message, "was_duplicate": False}
         for fields in ({}, {"contract_id": waiting}, {"limit": 100}):
             assert anon("claim_task_contract", target_agent="T", **fields) == []
         anon("renew_task_contract", **held(running))
@@ -270,7 +271,12 @@ class TestPause:
     def test_an_unregistered_name_is_registered_without_a_token(
         self, anon: Caller, service: Caller, authenticated: Caller
     ) -> None:
-        service("pause_task_agent", name=" T ")
+        [answer] = service("pause_task_agent", name=" T ")
+        assert answer["message"] == "agent registered and paused; it has no contracts: check its name"
+        assert not answer["was_duplicate"]
+        service("resume_task_agent", name="T")
+        [answer] = service("pause_task_agent", name="T")
+        assert answer == {"name": "T", "message": "agent paused", "was_duplicate": False}
         [agent] = authenticated.run("select name, has_token, paused_at is not null p from public.task_agents")
         assert agent == {"name": "T", "has_token": False, "p": True}
         create(anon)

@@ -245,7 +245,7 @@ class TestProfile:
     @pytest.mark.parametrize(
         "dropped", [ANON_POLICIES, {"Anon can update task contracts"}], ids=["both", "one"]
     )
-    def test_policies_that_were_dropped_stay_away(
+    def test_policies_that_were_dropped_are_not_created(
         self, owner: Connection[Any], superuser: Connection[Any], dropped: set[str]
     ) -> None:
         """Of a database before the first application, and of one after it; and nothing opens in between."""
@@ -257,7 +257,7 @@ class TestProfile:
             assert anon_policies(owner) == ANON_POLICIES - dropped
             assert anon_grants(owner) == ({"INSERT"} if len(dropped) == 1 else set())
             assert sorted(notices) == sorted(
-                f'The policy "{name}" is not there, and stays away: agents use the functions.'
+                f'The policy "{name}" was dropped here and is not created: agents use the functions.'
                 for name in dropped
             )
             assert bool(differences(owner)) == (dropped != ANON_POLICIES)
