@@ -14,43 +14,10 @@ import psycopg
 from psycopg import Connection
 
 from ehg_tasks.local import LocalStack
-from tests.migrations.test_existing_database import EXISTING, TABLE_MARK, rows, table
+from tests.migrations.existing import CLOSED, IN_USE, INVOKER_VIEWS, existing, rows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adoption.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-# Its owners have dropped anon's policies and pinned the functions' search_path, and nearly every contract
-# waits: programs do the work themselves and complete contracts that were never claimed.
-IN_USE = """
-insert into public.agent_task_contracts
-  (parent_agent, target_agent, objective, status, started_at, completed_at, created_at, updated_at)
-select 'P', 'A' || n % 5, 'o' || n, s.status,
-       case when s.status <> 'pending' then now() - n * interval '10 minutes' end,
-       case when s.status not in ('pending', 'in_progress') then now() - n * interval '9 minutes' end,
-       now() - n * interval '11 minutes', now() - n * interval '9 minutes'
-from generate_series(1, 6297) n
-cross join lateral (
-  select case when n % 20 > 3 then 'pending'
-         else (array['in_progress', 'completed', 'failed', 'cancelled'])[n % 20 + 1] end as status
-) as s;
-drop policy "Anon can create task contracts" on public.agent_task_contracts;
-drop policy "Anon can update task contracts" on public.agent_task_contracts;
-alter function public.claim_task_contract set search_path = public, extensions;
-alter function public.read_task_contract set search_path = public, extensions;
-"""
-# As supabase_admin.
-INVOKER_VIEWS = """
-create function public.invoker_views() returns event_trigger language plpgsql as $$
-declare
-  v_view record;
-begin
-  for v_view in select * from pg_event_trigger_ddl_commands() where object_type = 'view' loop
-    execute format('alter view %s set (security_invoker = on)', v_view.object_identity);
-  end loop;
-end $$;
-create event trigger invoker_views on ddl_command_end when tag in ('CREATE VIEW')
-  execute function public.invoker_views();
-"""
 
 
 class Reader:
@@ -99,7 +66,7 @@ def waiting_since(connection: Connection[Any], age: str) -> int:
 def test_a_database_in_use_can_follow_the_page(tmp_path: Path) -> None:
     earlier = tmp_path / "earlier"
     earlier.mkdir()
-    (earlier / "1_earlier.sql").write_text(EXISTING.replace(TABLE_MARK, table()) + IN_USE)
+    (earlier / "1_earlier.sql").write_text(existing() + IN_USE + CLOSED)
     reader = Reader(tmp_path)
     with (
         LocalStack(tmp_path / "stack", migrations=earlier) as stack,

@@ -37,8 +37,7 @@ create table public.agent_artifacts (
 alter table public.agent_artifacts enable row level security;
 create policy "service" on public.agent_artifacts for all to service_role using (true) with check (true);
 create policy "read" on public.agent_artifacts for select to authenticated using (true);
-grant all on public.agent_artifacts to service_role;
-grant select on public.agent_artifacts to authenticated;
+grant all on public.agent_artifacts to anon, authenticated, service_role;  -- as older projects do by default
 insert into public.agent_artifacts (id, type, summary, content_text)
 values ('00000000-0000-4000-8000-0000000000a1', 'contract_output', 'an old result', 'plain text, not JSON');
 
@@ -84,29 +83,81 @@ create function public.create_task_contract(
   p_constraints jsonb default '{}', p_expected_output_type varchar default 'artifact',
   p_priority integer default 50, p_max_tokens integer default 4000)
 returns table (contract_id uuid, contract_summary text) language sql as $$
-  insert into agent_task_contracts (parent_agent, target_agent, objective)
-  values (p_parent_agent, p_target_agent, p_objective) returning id, objective
+  insert into agent_task_contracts (
+    parent_agent, target_agent, objective, session_id, sd_id, input_artifacts, input_summary, constraints,
+    expected_output_type, priority, max_tokens)
+  values (
+    p_parent_agent, p_target_agent, p_objective, p_session_id, p_sd_id, p_input_artifacts, p_input_summary,
+    p_constraints, p_expected_output_type, p_priority, p_max_tokens)
+  returning id, left(objective, 100)
 $$;
 create function public.claim_task_contract(p_target_agent varchar)
 returns table (contract_id uuid, objective text, input_summary text, input_artifacts uuid[],
                constraints jsonb, max_tokens integer, timeout_minutes integer) language sql as $$
-  update agent_task_contracts set status = 'in_progress', started_at = now()
-  where id = (select id from agent_task_contracts where target_agent = p_target_agent limit 1)
-  returning id, objective, input_summary, input_artifacts, constraints, max_tokens, timeout_minutes
+  update agent_task_contracts c set status = 'in_progress', started_at = now()
+  where c.id = (
+    select w.id from agent_task_contracts w
+    where w.target_agent = p_target_agent and w.status = 'pending'
+    order by w.priority desc, w.created_at
+    limit 1
+    for update skip locked)
+  returning c.id, c.objective, c.input_summary, c.input_artifacts, c.constraints, c.max_tokens, c.timeout_minutes
 $$;
 create function public.complete_task_contract(
   p_contract_id uuid, p_output_artifact_id uuid default null, p_result_summary text default null,
   p_execution_tokens integer default null, p_success boolean default true, p_error_message text default null)
-returns table (success boolean, message text) language sql as $$ select true, 'done'::text $$;
+returns table (success boolean, message text) language plpgsql as $$
+begin
+  update agent_task_contracts c
+  set status = case when p_success then 'completed' else 'failed' end, completed_at = now(),
+      output_artifact_id = p_output_artifact_id, result_summary = p_result_summary,
+      execution_tokens = p_execution_tokens, error_message = p_error_message
+  where c.id = p_contract_id and c.status = 'in_progress';
+  return query select found, case when found then 'Contract ended' else 'Contract not found or not in progress' end;
+end $$;
 create function public.read_task_contract(p_contract_id uuid)
-returns table (contract_id uuid, parent_agent varchar, target_agent varchar) language sql as $$
-  select id, parent_agent, target_agent from agent_task_contracts where id = p_contract_id
+returns table (
+  contract_id uuid, parent_agent varchar, target_agent varchar, objective text, input_summary text,
+  input_artifact_contents jsonb, constraints jsonb, expected_output_type varchar, output_schema jsonb,
+  max_tokens integer, timeout_minutes integer, status varchar) language sql as $$
+  select c.id, c.parent_agent, c.target_agent, c.objective, c.input_summary,
+         (select coalesce(jsonb_agg(jsonb_build_object(
+                   'id', a.id, 'type', a.type, 'summary', a.summary, 'token_count', a.token_count,
+                   'content_preview', left(a.content_text, 200))), '[]')
+          from agent_artifacts a where a.id = any (c.input_artifacts)),
+         c.constraints, c.expected_output_type, c.output_schema, c.max_tokens, c.timeout_minutes, c.status
+  from agent_task_contracts c where c.id = p_contract_id
 $$;
 create function public.cleanup_stale_contracts()
-returns table (failed_count integer, cancelled_count integer) language sql as $$ select 0, 0 $$;
+returns table (failed_count integer, cancelled_count integer) language sql as $$
+  with failed as (
+    update agent_task_contracts set status = 'failed', completed_at = now(), error_message = 'timed out'
+    where status = 'in_progress' and started_at < now() - timeout_minutes * interval '1 minute'
+    returning 1
+  ),
+  cancelled as (
+    update agent_task_contracts set status = 'cancelled', completed_at = now(), error_message = 'not claimed'
+    where status = 'pending' and created_at < now() - interval '24 hours'
+    returning 1
+  )
+  select (select count(*) from failed)::integer, (select count(*) from cancelled)::integer
+$$;
 create function public.fn_complete_task_contract_idempotent(
   p_contract_id uuid, p_idempotency_key uuid, p_output_artifact_id uuid default null,
   p_result_summary text default null, p_tokens_used integer default 0, p_agent_id uuid default null)
-returns table (success boolean, was_duplicate boolean, message text, contract_id uuid) language sql as $$
-  select true, false, 'done'::text, p_contract_id
-$$;
+returns table (success boolean, was_duplicate boolean, message text, contract_id uuid) language plpgsql as $$
+declare
+  v_status varchar;
+begin
+  select c.status into v_status from agent_task_contracts c where c.id = p_contract_id;
+  if v_status is null or v_status not in ('pending', 'in_progress') then
+    return query select false, false, 'invalid status', p_contract_id;
+    return;
+  end if;
+  update agent_task_contracts c
+  set status = 'completed', completed_at = now(), output_artifact_id = p_output_artifact_id,
+      result_summary = p_result_summary, tokens_used = p_tokens_used,  -- there is no such column
+      completion_idempotency_key = p_idempotency_key, completed_by_agent_id = p_agent_id
+  where c.id = p_contract_id;
+  return query select true, false, 'completed', p_contract_id;
+end $$;

@@ -4,54 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from psycopg import Connection
 
-from tests.access import specification as spec
+from ehg_tasks import migrations
+from ehg_tasks.verify import compare
 from tests.access.operations import engine_tables
 from tests.databases import Databases
+from tests.migrations.existing import CLOSED, IN_USE, INVOKER_VIEWS, existing, rows
 from tests.sql import Caller, jsonb, refused
-
-EXISTING = (Path(__file__).parent / "existing.sql").read_text()
-TABLE_MARK = "-- {table}: created here, from the specification.\n"
-
-
-def table() -> str:
-    """Return the SQL for the specified table with its indexes, policies and trigger."""
-    columns = []
-    for name, kind, size, nullable, default in spec.COLUMNS:
-        kind = "uuid[]" if kind == "ARRAY" else kind
-        kind += f"({size})" if kind == spec.VARCHAR else ""
-        columns.append(
-            f"{name} {kind}" + ("" if nullable else " not null") + (f" default {default}" if default else "")
-        )
-    # Not as the catalog prints it: PostgreSQL prints a check that it parsed from its own output differently.
-    status = "check (status in ('pending', 'in_progress', 'completed', 'failed', 'cancelled'))"
-    texts = spec.CONSTRAINTS | {"agent_task_contracts_status_check": status}
-    constraints = [f"constraint {name} {text}" for name, text in texts.items()]
-    statements = [f"create table public.agent_task_contracts ({', '.join(columns + constraints)})"]
-    statements += [text for name, text in spec.INDEXES.items() if not name.endswith("_pkey")]
-    statements += ["alter table public.agent_task_contracts enable row level security"]
-    for name, command, roles, using, check in sorted(spec.POLICIES):
-        statements.append(
-            f'create policy "{name}" on public.agent_task_contracts for {command} to {", ".join(roles)}'
-            + (f" using ({using})" if using else "")
-            + (f" with check ({check})" if check else "")
-        )
-    statements += spec.TRIGGERS.values()
-    # Such databases granted everything to every API role.
-    statements += ["grant all on public.agent_task_contracts to anon, authenticated, service_role"]
-    return ";\n".join(statements) + ";\n"
-
-
-def rows(connection: Connection[Any], table: str = "public.agent_task_contracts") -> list[str]:
-    """Every row of a table as text, because psycopg cannot read infinite times."""
-    texts = connection.execute(f"select t::text from {table} t order by 1".encode()).fetchall()
-    return [text for (text,) in texts]
 
 
 def engine(connection: Connection[Any]) -> dict[str, list[str]]:
@@ -70,7 +34,7 @@ def name(databases: Databases, request: pytest.FixtureRequest) -> str:
     """An existing database after the migrations, in a project with and without default grants."""
     name = databases.create(grants_by_default=request.param)
     with databases.connect(name, owner=True) as connection:
-        connection.execute(EXISTING.replace(TABLE_MARK, table()).encode())
+        connection.execute(existing().encode())
         before = rows(connection)
         assert len(before) == 11
         databases.migrate(name)
@@ -120,6 +84,33 @@ def test_the_result_is_the_same_as_in_an_empty_project(
     with databases.connect(empty) as other:
         assert description(connection) == description(other)
     databases.drop(empty)
+
+
+@pytest.mark.parametrize("state", ["four policies", "two policies", "half migrated"])
+def test_6308_rows_are_kept_in_each_state(databases: Databases, state: str) -> None:
+    """Of every status and age; policies that were dropped are not created."""
+    name = databases.create()
+    with databases.connect(name, owner=True) as owner, databases.connect(name) as superuser:
+        owner.execute((existing() + IN_USE).encode())
+        if state != "four policies":
+            owner.execute(CLOSED.encode())
+            superuser.execute(INVOKER_VIEWS)
+        if state == "half migrated":
+            databases.migrate(name, migrations.migrations()[:8])
+        before = rows(owner)
+        assert len(before) == 6308
+        databases.migrate(name)
+        assert rows(owner) == before
+        verdict = compare(description(owner))
+        profile = "specified" if state == "four policies" else "hardened"
+        assert (verdict.profile, verdict.differences) == (profile, ())
+        counts = owner.execute(
+            "select (select count(*) from public.agent_task_contracts where status = 'pending'),"
+            " (select count(*) from ehg_tasks.ready), (select count(*) from ehg_tasks.held)"
+        ).fetchone()
+        assert counts is not None
+        assert counts[0] == counts[1] + counts[2] > 5000
+    databases.drop(name)
 
 
 def test_every_function_name_in_public_is_unique(connection: Connection[Any]) -> None:

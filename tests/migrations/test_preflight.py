@@ -13,7 +13,7 @@ from ehg_tasks import migrations
 from ehg_tasks.verify import compare
 from tests.access import specification as spec
 from tests.databases import Databases
-from tests.migrations.test_existing_database import EXISTING, TABLE_MARK, table
+from tests.migrations.existing import existing
 
 ANON_POLICIES = {"Anon can create task contracts", "Anon can update task contracts"}
 
@@ -31,11 +31,6 @@ def owner(databases: Databases) -> Iterator[Connection[Any]]:
 def superuser(databases: Databases, owner: Connection[Any]) -> Iterator[Connection[Any]]:
     with databases.connect(owner.info.dbname) as connection:
         yield connection
-
-
-def existing(connection: Connection[Any]) -> None:
-    """The table, what it refers to, and earlier functions."""
-    connection.execute(EXISTING.replace(TABLE_MARK, table()).encode())
 
 
 def apply(connection: Connection[Any], settings: str = "") -> list[str]:
@@ -136,7 +131,7 @@ class TestRefusals:
         ],
     )  # fmt: skip
     def test_what_does_not_fit_is_named(self, owner: Connection[Any], change: str, message: str) -> None:
-        existing(owner)
+        owner.execute(existing().encode())
         owner.execute(change.encode())
         before = objects(owner)
         with pytest.raises(psycopg.DatabaseError) as raised:
@@ -180,7 +175,7 @@ class TestRefusals:
         apply(owner)
 
     def test_each_column_and_index_of_the_specification_is_checked(self, owner: Connection[Any]) -> None:
-        existing(owner)
+        owner.execute(existing().encode())
         preflight = migrations.migrations()[0].read_text()
         added_if_missing = {"completion_idempotency_key", "completed_by_agent_id"}
         changes = {
@@ -196,7 +191,7 @@ class TestRefusals:
         owner.execute(preflight.encode())
 
     def test_a_trial_leaves_no_artifact(self, owner: Connection[Any]) -> None:
-        existing(owner)
+        owner.execute(existing().encode())
         before = owner.execute("select * from agent_artifacts").fetchall()
         apply(owner)
         assert owner.execute("select * from agent_artifacts").fetchall() == before
@@ -204,7 +199,7 @@ class TestRefusals:
 
 class TestWhatIsThere:
     def test_columns_of_the_idempotent_completion_are_added(self, owner: Connection[Any]) -> None:
-        existing(owner)
+        owner.execute(existing().encode())
         owner.execute(
             "alter table agent_task_contracts"
             " drop column completion_idempotency_key, drop column completed_by_agent_id"
@@ -249,7 +244,7 @@ class TestProfile:
         self, owner: Connection[Any], superuser: Connection[Any], dropped: set[str]
     ) -> None:
         """Of a database before the first application, and of one after it; and nothing opens in between."""
-        existing(owner)
+        owner.execute(existing().encode())
         for name in dropped:
             owner.execute(f'drop policy "{name}" on agent_task_contracts'.encode())
         for _ in range(2):

@@ -17,7 +17,8 @@ from ehg_tasks.verify import compare
 from tests.access import specification as spec
 from tests.access.operations import engine_tables
 from tests.databases import Databases
-from tests.migrations.test_existing_database import EXISTING, TABLE_MARK, rows, table, work_on_every_kind
+from tests.migrations.existing import existing, rows
+from tests.migrations.test_existing_database import work_on_every_kind
 from tests.sql import Caller
 
 UNINSTALL = next(file for file in migrations.optional() if file.stem == "uninstall").read_text()
@@ -59,7 +60,7 @@ def callers(databases: Databases, name: str, owner: Connection[Any]) -> Iterator
 def test_the_tables_of_an_existing_database_are_as_they_were(
     databases: Databases, name: str, owner: Connection[Any]
 ) -> None:
-    owner.execute(EXISTING.replace(TABLE_MARK, table()).encode())
+    owner.execute(existing().encode())
     owner.execute("create type task_agent_color as enum ('red'); create type my_task_contract as (a int)")
     before = dump(databases, name)
     databases.migrate(name)
