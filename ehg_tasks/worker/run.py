@@ -69,9 +69,11 @@ class Run:
         if self._stopping.is_set():
             self._stop_at_once()
         else:
-            seconds = f"{self._options.grace_seconds:.0f} s"
-            running = len(self._context.running)
-            self._log(logging.INFO, f"stopping: waiting up to {seconds} for {running} running contracts")
+            text = "stopping"
+            if running := len(self._context.running):
+                contracts = "contract" if running == 1 else "contracts"
+                text += f": waiting up to {self._options.grace_seconds:.0f} s for {running} {contracts}"
+            self._log(logging.INFO, text)
             self._stopping.set()
             self._context.changed.set()
             self._grace = self.loop.call_later(self._options.grace_seconds, self._stop_at_once)

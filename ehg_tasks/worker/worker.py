@@ -28,7 +28,8 @@ class WorkerCounters:
         failed: attempts that failed for good.
         retried: attempts that failed and will be retried.
         released: claims released before the work was done.
-        lost: leases lost, and outcomes that could not be recorded.
+        lost: attempts whose work was dropped: the contract was cancelled, its time limit reached, the
+            lease lost, or the outcome could not be recorded.
         running: contracts being worked on.
     """
 
