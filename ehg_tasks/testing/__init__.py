@@ -5,7 +5,8 @@
         assert as_dashboard_user("ana").count(status="pending") == 1
 
 Once `ehg-tasks[testing]` is installed, pytest loads the plugin. Nothing starts until a test requests a
-fixture. `assert_covered` fails on policies, grants and functions that no test covers. See docs/testing.md.
+fixture. `assert_covered` fails on policies, grants and functions that no test covers (docs/testing.md), and
+`pytest --ehg-tasks-mutants` breaks them to see whether a test notices (docs/mutation-testing.md).
 """
 
 # pytest imports this module in every run, so heavy imports are inside the functions that need them.
@@ -35,18 +36,40 @@ __all__ = ["Gaps", "Project", "assert_covered", "uncovered"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the setting `ehg_tasks_migrations` and the option `--ehg-tasks-stack`."""
+    """Register the setting `ehg_tasks_migrations`, `--ehg-tasks-stack` and `--ehg-tasks-mutants`."""
     parser.addini(
         "ehg_tasks_migrations",
         "Folders of migrations for supabase_stack; 'packaged' stands for those of ehg-tasks. "
         "Default: packaged, and supabase/migrations if it exists.",
         type="args",
     )
-    parser.getgroup("ehg-tasks").addoption(
+    group = parser.getgroup("ehg-tasks")
+    group.addoption(
         "--ehg-tasks-stack",
         metavar="DIR",
         help="Keep the embedded Supabase in DIR between runs, for a faster start.",
     )
+    group.addoption(
+        "--ehg-tasks-mutants",
+        metavar="TEXT",
+        help="Break each rule of the database whose description contains TEXT, and run the tests each time.",
+    )
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """With `--ehg-tasks-mutants`, run the tests once for each mutant instead of once."""
+    text = config.getoption("--ehg-tasks-mutants")
+    if text is None:
+        return None
+    if os.environ.get("EHG_TASKS_TEST_PROJECT") == "1":
+        raise pytest.UsageError("mutants break the rules of a database: unset EHG_TASKS_TEST_PROJECT")
+    from ehg_tasks.testing.mutant_run import run
+
+    try:
+        with _embedded(config) as project:
+            return run(project, text, config.invocation_params.args)
+    except pytest.fail.Exception as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(scope="session")
@@ -55,17 +78,23 @@ def supabase_stack(pytestconfig: pytest.Config) -> Iterator[Project]:
     if os.environ.get("EHG_TASKS_TEST_PROJECT") == "1":
         yield existing()
         return
-    kept = pytestconfig.getoption("--ehg-tasks-stack")
+    with _embedded(pytestconfig) as project:
+        yield project
+
+
+@contextmanager
+def _embedded(config: pytest.Config) -> Iterator[Project]:
+    kept = config.getoption("--ehg-tasks-stack")
     # Not in tmp_path: if root runs pytest, Postgres runs as another user, who must be able to enter the
     # folders above its data, and each start of pytest closes its folder to other users.
     with TemporaryDirectory(prefix="ehg-tasks-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o711)
         migrations, folder = Path(name) / "migrations", Path(name) / "stack"
-        collect_migrations(pytestconfig.getini("ehg_tasks_migrations"), pytestconfig.rootpath, migrations)
+        collect_migrations(config.getini("ehg_tasks_migrations"), config.rootpath, migrations)
         if kept:
             # One stack for each worker of pytest-xdist.
             worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-            folder = pytestconfig.invocation_params.dir / Path(kept).expanduser() / worker
+            folder = config.invocation_params.dir / Path(kept).expanduser() / worker
         with embedded(folder, migrations) as project:
             yield project
 

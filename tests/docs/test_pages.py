@@ -40,6 +40,7 @@ def test_the_sessions_on_a_page_print_what_it_shows(
         "dashboard": dashboard,
         "anon": anon_api,
         "user": user_api,
+        "project": project,
         "settings": Settings.of(project.url, project.publishable_key),
         "AgentTasks": AgentTasks,
         "NewContract": NewContract,

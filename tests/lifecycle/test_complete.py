@@ -237,11 +237,50 @@ class TestRepeat:
         assert contract(database, row["contract_id"]) == before
         assert len(artifacts(database)) == 1
 
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"execution_tokens": 3},
+            {"success": False, "error_message": "no paper"},
+            {"agent_id": UUID(int=7)},
+            {},
+        ],
+        ids=str,
+    )
+    def test_so_does_a_call_without_an_output(self, anon: Caller, fields: dict[str, Any]) -> None:
+        create(anon)
+        row = claim(anon, agent_id=UUID(int=7))
+        first = complete(anon, row, **fields)
+        repeat = complete(anon, row, **fields)
+        assert repeat == first | {"was_duplicate": True, "message": "already recorded"}
+
+    def test_the_output_of_another_contract_does_not_count(self, anon: Caller) -> None:
+        other, row = claimed(anon), claimed(anon)
+        complete(anon, other, **(self.RESULT | {"output": {"a": 2}}))
+        complete(anon, row, **self.RESULT)
+        with refused("TC004", "another result"):
+            complete(anon, row, **(self.RESULT | {"output": {"a": 2}}))
+
+    def test_a_backend_job_without_token_and_key_does_not_repeat_a_result(
+        self, anon: Caller, service: Caller
+    ) -> None:
+        row = claimed(anon)
+        complete(anon, row, result_summary="fine")
+        with refused("TC003"):
+            service("complete_task_contract", contract_id=row["contract_id"], result_summary="fine")
+
     def test_another_key_is_refused(self, anon: Caller) -> None:
         row = claimed(anon)
         complete(anon, row, idempotency_key=UUID(int=5), **self.RESULT)
         with refused("TC004", "another idempotency key"):
             complete(anon, row, idempotency_key=UUID(int=6), **self.RESULT)
+
+
+def test_the_token_of_another_contract_is_refused(anon: Caller, database: Database) -> None:
+    other, row = claimed(anon), claimed(anon)
+    with refused("TC002"):
+        complete(anon, {**row, "claim_token": other["claim_token"]})
+    assert contract(database, row["contract_id"])["status"] == "in_progress"
 
 
 def test_the_earlier_function_also_requires_an_agent_to_present_its_token(anon: Caller) -> None:

@@ -111,6 +111,19 @@ def statuses(database: Database, ids: list[UUID]) -> list[str]:
     return [contract(database, contract_id)["status"] for contract_id in ids]
 
 
+class TestCompletions:
+    def test_the_second_of_two_sees_the_result_of_the_first(
+        self, session: Callable[[str], Session], anon: Caller, database: Database
+    ) -> None:
+        row = claimed(anon)
+        first, second = session("anon"), session("anon")
+        with first.connection.transaction():
+            first("complete_task_contract", **held(row), idempotency_key=UUID(int=1), result_summary="first")
+            answer = second.start("complete_task_contract", **held(row), idempotency_key=UUID(int=2))
+        assert answer.result() == "TC004"
+        assert contract(database, row["contract_id"])["result_summary"] == "first"
+
+
 class TestBulkCompletions:
     @pytest.mark.parametrize("bad", [None, {"contract_id": "x"}, {"execution_tokens": "many"}], ids=str)
     def test_in_opposite_order_they_record_each_result_once(

@@ -148,6 +148,13 @@ class TestBulk:
         assert [row["contract_summary"] for row in answers] == [f"P -> T: o{n}" for n in range(1000)]
         assert [row["id"] for row in contracts()] == [row["contract_id"] for row in answers]
 
+    def test_white_space_may_make_a_name_longer_than_its_column(
+        self, anon: Caller, contracts: Contracts
+    ) -> None:
+        padded = FIELDS | {"parent_agent": " " * 60 + "P", "target_agent": "T" + " " * 60}
+        anon("create_task_contracts", contracts=jsonb([padded, padded]))
+        assert [(row["parent_agent"], row["target_agent"]) for row in contracts()] == [("P", "T")] * 2
+
     def test_omitted_fields_get_the_defaults_of_the_table(self, anon: Caller, contracts: Contracts) -> None:
         anon("create_task_contracts", contracts=jsonb([FIELDS | {"max_tokens": None}]))
         [row] = contracts()

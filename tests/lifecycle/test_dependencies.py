@@ -406,6 +406,16 @@ class TestRepeat:
             anon("create_task_contract", **fields)
         assert contracts() == before
 
+    def test_null_stands_for_the_default_of_on_dependency_failure(
+        self, anon: Caller, two: list[UUID]
+    ) -> None:
+        fields = {"depends_on": two, "on_dependency_failure": None}
+        default, run = create(anon, depends_on=two), create(anon, depends_on=two, on_dependency_failure="run")
+        [answer] = anon("create_task_contract", **FIELDS, **fields, contract_id=default)
+        assert answer["created"] is False
+        with refused("TC004"):
+            anon("create_task_contract", **FIELDS, **fields, contract_id=run)
+
     def test_what_was_deleted_is_not_compared(self, anon: Caller, service: Caller, two: list[UUID]) -> None:
         contract_id = create(anon, depends_on=two, on_dependency_failure="run")
         service.run("delete from public.agent_task_contracts where id = %s", [two[0]])

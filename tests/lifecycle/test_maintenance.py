@@ -70,6 +70,23 @@ class TestCleanup:
         with refused("TC002"):
             anon("complete_task_contract", **held(row))
 
+    def test_each_lost_lease_uses_a_retry(self, anon: Caller, service: Caller, database: Database) -> None:
+        contract_id = create(anon)
+        for retry_count in (1, 2):
+            claim(anon)
+            end_lease(database, contract_id)
+            service("cleanup_stale_contracts")
+            assert contract(database, contract_id)["retry_count"] == retry_count
+
+    def test_a_null_retry_count_counts_as_none(
+        self, anon: Caller, service: Caller, database: Database
+    ) -> None:
+        row = claimed(anon)
+        write(database, row["contract_id"], retry_count="null")
+        end_lease(database, row["contract_id"])
+        assert service("cleanup_stale_contracts") == [NOTHING | {"requeued_count": 1}]
+        assert contract(database, row["contract_id"])["retry_count"] == 1
+
     def test_without_retries_left_the_contract_fails(
         self, anon: Caller, service: Caller, database: Database
     ) -> None:
@@ -87,7 +104,8 @@ class TestCleanup:
         assert service("cleanup_stale_contracts", max_wait_minutes=26 * 60) == [NOTHING]
         assert service("cleanup_stale_contracts", max_wait_minutes=None) == [NOTHING]
         assert service("cleanup_stale_contracts") == [NOTHING | {"cancelled_count": 1}]
-        assert contract(database, old)["status"] == "cancelled"
+        after = contract(database, old)
+        assert (after["status"], after["error_message"]) == ("cancelled", "not claimed within 1440 minutes")
         assert contract(database, young)["status"] == "pending"
 
     def test_the_age_of_a_contract_does_not_matter(

@@ -263,12 +263,13 @@ class TestRebuild:
         database.execute("delete from ehg_tasks.held where contract_id = %s", [waiting])
         database.execute("set session_replication_role = replica")
         change = "update public.agent_task_contracts set {} where id = %s"
+        earlier = "priority = 90, created_at = created_at - interval '1 hour'"
         for sql, contract_id in {
             "status = 'pending'": running,
             "status = 'completed'": ready,
             "status = 'failed'": delayed,
-            "priority = 90": moved,
-            "target_agent = 'A5\u200b', priority = 90": moved_later,
+            earlier: moved,
+            f"target_agent = 'A5\u200b', {earlier}": moved_later,
         }.items():
             database.execute(change.format(sql).encode(), [contract_id])
         database.execute("delete from ehg_tasks.low_water_marks where target_agent = 'A1'")

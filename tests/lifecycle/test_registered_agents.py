@@ -71,9 +71,14 @@ class TestRegister:
         self, anon: Caller, service: Caller, authenticated: Caller
     ) -> None:
         token = register(service, description="draws", max_running=3)
+        service("register_task_agent", name="U", description="prints", max_running=1)
         service("register_task_agent", name="T", description="paints")
-        [agent] = authenticated.run("select description, max_running, has_token from public.task_agents")
-        assert agent == {"description": "paints", "max_running": None, "has_token": True}
+        assert authenticated.run(
+            "select description, max_running, has_token, running, held from public.task_agents order by name"
+        ) == [
+            {"description": "paints", "max_running": None, "has_token": True, "running": 0, "held": 0},
+            {"description": "prints", "max_running": 1, "has_token": True, "running": 0, "held": 0},
+        ]
         create(anon)
         assert claim(use(anon, token))["attempt"] == 1
 

@@ -231,3 +231,12 @@ class TestAttemptNumbers:
         assert second["claim_token"] != first["claim_token"]
         with refused("TC002"):
             anon("complete_task_contract", **held(first))
+
+
+def test_the_lease_mark_of_another_agent_does_not_hide_an_expired_lease(
+    anon: Caller, database: Database
+) -> None:
+    row = claimed(anon)
+    end_lease(database, row["contract_id"])
+    database.execute("insert into ehg_tasks.lease_marks (target_agent, expires_at) values ('U', 'infinity')")
+    assert claim(anon)["attempt"] == 2

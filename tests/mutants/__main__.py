@@ -1,55 +1,51 @@
 """Break the rules one by one, and check that the tests notice: `make mutants`.
 
-    python -m tests.mutants [--quick] [--jobs N] [--only TEXT] [--report FILE]
+    python -m tests.mutants [--quick] [--jobs N] [--only TEXT] [--kind KIND] [--report FILE]
 
-Each mutant gets a copy of a migrated database. The tests that it names run against the copy, through the
-environment variables that run the suite against any project. A mutant is killed if one of them fails.
-First, all named tests must pass on an unchanged copy.
+Each mutant gets a copy of a migrated database, and the tests that reach what it changes run against the
+copy until one fails. First, all tests must pass on an unchanged copy; that run records what they reach.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
+import multiprocessing
 import os
 import re
-import subprocess
 import sys
 import tempfile
-from collections import Counter
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
 from ehg_tasks.local import LocalStack
+from ehg_tasks.testing.mutants import Mutant, mutants
 from tests.databases import Databases
-from tests.mutants.function_bodies import function_bodies
-from tests.mutants.mutants import Mutant, functions, indexes, policies, schemas, tables, triggers
+from tests.mutants import suite
+from tests.mutants.choice import LONG, SUITE, Reach, behavior
+from tests.mutants.equivalent import EQUIVALENT
+from tests.mutants.report import Result, page
+from tests.mutants.trial import recorded, try_one
 
-ROOT = Path(__file__).parents[2]
-QUICK = 12  # CI runs every 12th mutant
-
-
-@dataclass(frozen=True)
-class Result:
-    """Whether a mutant was killed, and by which test."""
-
-    mutant: Mutant
-    killed: bool
-    by: str
+QUICK = 40  # CI runs every 40th mutant
+SCHEMAS = ("public", "ehg_tasks")
+# The first reads the catalog for `ehg-tasks verify`, whose tests compare all that it returns. The tables
+# belong to others, and are created only where they are missing.
+OTHERS = re.compile("describe_task_contracts|public.agent_artifacts|public.strategic_directives_v2")
 
 
-def mutants() -> list[Mutant]:
-    """Every mutant; names are unique."""
-    catalog = [*policies(), *tables(), *functions(), *schemas(), *triggers(), *indexes()]
-    every = [*catalog, *function_bodies()]
-    duplicates = [name for name, count in Counter(mutant.name for mutant in every).items() if count > 1]
-    assert not duplicates, duplicates
-    return every
+def left_out(mutant: Mutant) -> bool:
+    """Whether a mutant is of something that the suite does not test, or that functions keep true as well."""
+    if mutant.kind == "constraint" and mutant.target.startswith("ehg_tasks."):
+        return True
+    return bool(OTHERS.search(mutant.target)) and mutant.kind not in ("privilege", "rls")
 
 
 @contextmanager
@@ -58,81 +54,18 @@ def server() -> Iterator[Databases]:
         empty = Path(folder) / "none"
         empty.mkdir()
         with LocalStack(folder, migrations=empty) as stack:
-            yield Databases(stack.superuser_url, stack.db_url)
+            databases = Databases(stack.superuser_url, stack.db_url)
+            with databases.connect("postgres") as connection:  # nothing here must survive a crash
+                connection.execute("alter system set fsync = off")
+                connection.execute("select pg_reload_conf()")
+            yield databases
 
 
-def apply(databases: Databases, name: str, mutant: Mutant) -> None:
-    """Apply a mutant to a database; fail if the text to replace is not there."""
-    with databases.connect(name) as connection:
-        if mutant.sql:
-            connection.execute(mutant.sql.encode())
-        if mutant.replace:
-            function, old, new = mutant.replace
-            rows = connection.execute(
-                "select pg_get_functiondef(oid) from pg_proc where oid::regproc::text = %s or"
-                " pronamespace::regnamespace || '.' || proname = %s",
-                [function, function],
-            ).fetchall()
-            assert len(rows) == 1, f"there are {len(rows)} functions {function}"
-            [(definition,)] = rows
-            assert old in definition, f"{function} does not contain {old!r}"
-            connection.execute(definition.replace(old, new).encode())
-
-
-def run(databases: Databases, name: str, tests: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests against a database. These tests use only SQL, so the API settings are placeholders."""
-    url = urlsplit(databases.superuser_url)._replace(path=f"/{name}").geturl()
-    project = {
-        "EHG_TASKS_TEST_PROJECT": "1",
-        "SUPABASE_DB_URL": url,
-        **dict.fromkeys(
-            ["SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET",
-             "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"], "none"),
-    }  # fmt: skip
-    quiet = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:ehg_tasks"]
-    command = [sys.executable, "-m", "pytest", *quiet]
-    ids = [f"tests/{test}" for test in tests]
-    return subprocess.run(
-        [*command, *ids], cwd=ROOT, env=os.environ | project, capture_output=True, text=True, check=False
-    )
-
-
-def try_one(databases: Databases, template: str, mutant: Mutant) -> Result:
-    name = databases.create(template)
-    try:
-        apply(databases, name, mutant)
-        answer = run(databases, name, mutant.test.split())
-    finally:
-        databases.drop(name)
-    failed = re.findall(r"^(?:FAILED|ERROR) tests/(\S+(?: \S+?)*?)(?: - .*)?$", answer.stdout, re.M)
-    assert answer.returncode in (0, 1), f"{mutant.name}: {answer.stdout}{answer.stderr}"
-    return Result(mutant, answer.returncode == 1, failed[0] if failed else "")
-
-
-def report(results: list[Result]) -> str:
-    """The page docs/mutation-report.md."""
-    counted = [result for result in results if not result.mutant.equivalent]
-    killed = [result for result in counted if result.killed]
-    lines = [
-        "# Mutation report",
-        "",
-        "Each line shows one change to the database that breaks a rule, and the test that fails because of"
-        " it. `make mutants` writes this page.",
-        "",
-        f"**The tests kill {len(killed)} of {len(counted)} mutants:"
-        f" {100 * len(killed) / len(counted):.1f} %.** {len(results) - len(counted)} more are equivalent.",
-        "",
-        "One rule has no mutant: `expire_leases` reads each lease again after locking the contract, in case a"
-        " renewal commits between the two. That window is within one statement, so no test can hold it open.",
-        "",
-        "| mutant | killed by |",
-        "|---|---|",
-    ]
-    for result in results:
-        by = result.mutant.equivalent or (f"`{result.by}`" if result.killed else "**no test**")
-        cells = (cell.replace("|", r"\|") for cell in (result.mutant.name, by))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def pool(jobs: int) -> ProcessPoolExecutor:
+    """Processes that are forked, one for each task, from one that has imported what the tests need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.mutants.trial"])
+    return ProcessPoolExecutor(jobs, context, max_tasks_per_child=1)
 
 
 def main() -> int:
@@ -140,32 +73,79 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help=f"every {QUICK}th mutant")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="mutants whose name contains this text")
+    parser.add_argument("--kind", default="", help="mutants of one kind")
+    parser.add_argument("--every", type=int, default=1, help="every Nth mutant")
+    parser.add_argument("--reach", type=Path, help="keep what tests reach in this file, for later runs")
     parser.add_argument("--report", type=Path, help="write the report to this file")
     options = parser.parse_args()
-    chosen = [mutant for mutant in mutants() if options.only in mutant.name]
-    chosen = chosen[::QUICK] if options.quick else chosen
+    console = Console(highlight=False, soft_wrap=True, markup=False)
 
-    console = Console(highlight=False)
-    with server() as databases, ThreadPoolExecutor(options.jobs) as pool:
+    with server() as databases:
         template = databases.migrated()
-        unchanged = databases.create(template)
-        answer = run(
-            databases, unchanged, sorted({test for mutant in chosen for test in mutant.test.split()})
+        with databases.connect(template) as connection:
+            every = [mutant for mutant in mutants(connection, SCHEMAS) if not left_out(mutant)]
+        if stale := sorted(EQUIVALENT.keys() - {mutant.name for mutant in every}):
+            raise SystemExit(
+                "\n".join(["tests/mutants/equivalent.py names mutants that do not exist:", *stale])
+            )
+        chosen = [m for m in every if options.only in m.name and options.kind in ("", m.kind)]
+        chosen = chosen[:: QUICK if options.quick else options.every]
+        started = time.monotonic()
+        reach = reached(databases, template, options.jobs, options.reach)
+        console.print(
+            f"{len(chosen)} of {len(every)} mutants; {len(reach)} tests, {time.monotonic() - started:.0f} s"
         )
-        if answer.returncode != 0:
-            console.print(answer.stdout + answer.stderr, markup=False)
-            console.print("[red]The tests fail on the unchanged database.[/red]")
-            return 2
         results = []
-        for result in pool.map(lambda mutant: try_one(databases, template, mutant), chosen):
+        for result in outcomes(databases, template, options.jobs, chosen, reach):
             results.append(result)
-            if not result.killed and not result.mutant.equivalent:
-                console.print(f"[red]survived[/red]  {result.mutant.name}", soft_wrap=True)
-    survivors = [result for result in results if not result.killed and not result.mutant.equivalent]
-    console.print(f"{len(results) - len(survivors)} of {len(results)} mutants are killed.")
+            if result.outcome == "survived":
+                console.print(f"survived  [{result.mutant.kind}] {result.mutant.title}")
+    survivors = sum(result.outcome == "survived" for result in results)
+    console.print(f"{survivors} of {len(results)} mutants survived. {time.monotonic() - started:.0f} s")
     if options.report:
-        options.report.write_text(report(results))
+        options.report.write_text(page(results, len(every)))
     return 1 if survivors else 0
+
+
+def reached(databases: Databases, template: str, jobs: int, file: Path | None) -> Reach:
+    """What each test reaches: from a file if it is there, or from runs of the suite."""
+    if file and file.exists():
+        known: Reach = json.loads(file.read_text())
+        return known
+    files = sorted(Path(suite.ROOT, SUITE[0]).glob("test_*.py"))
+    parts = [str(file.relative_to(suite.ROOT)) for file in files] + SUITE[1:]
+    parts.remove(LONG)
+    reach: dict[str, tuple[float, list[str]]] = {}
+    with pool(jobs) as processes:
+        urls = (databases.superuser_url, databases.owner_url)
+        numbers = itertools.count(10_000)
+        tasks = [
+            processes.submit(recorded, Databases(*urls, itertools.count(next(numbers))), template, [part])
+            for part in parts
+        ]
+        for task in tasks:
+            reach |= task.result()
+    if file:
+        file.write_text(json.dumps(reach))
+    return reach
+
+
+def outcomes(
+    databases: Databases, template: str, jobs: int, chosen: list[Mutant], reach: Reach
+) -> Iterator[Result]:
+    """Try the mutants; those that change a role, which all copies share, alone and at the end."""
+    one = partial(try_one, (databases.superuser_url, databases.owner_url), template)
+    alone = [mutant for mutant in chosen if mutant.shared]
+    together = [mutant for mutant in chosen if not mutant.shared]
+    for some, count in ((together, jobs), (alone, 1)):
+        with pool(count) as processes:
+            tasks = [
+                (mutant, None if mutant.name in EQUIVALENT else processes.submit(
+                    one, 20_000 + number, mutant, behavior(mutant, reach)))
+                for number, mutant in enumerate(some)
+            ]  # fmt: skip
+            for mutant, task in tasks:
+                yield task.result() if task else Result(mutant, "equivalent", EQUIVALENT[mutant.name])
 
 
 if __name__ == "__main__":
