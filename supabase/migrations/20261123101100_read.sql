@@ -39,7 +39,6 @@ begin
   return query
   with found as (
     select i.place, c.*, a.content_text, l.attempt, l.progress, l.ended_at, h.not_before, h.waits_for,
-           r.contract_id is not null as is_ready,
            sum(coalesce(octet_length(a.content_text), 0) + coalesce(octet_length(c.result_summary), 0)
                + coalesce(octet_length(c.error_message), 0) + coalesce(octet_length(l.progress::text), 0)
              ) over w as total,
@@ -52,7 +51,6 @@ begin
     join public.agent_task_contracts c on c.id = i.id
     left join public.agent_artifacts a on a.id = c.output_artifact_id
     left join ehg_tasks.held h on h.contract_id = c.id
-    left join ehg_tasks.ready r on r.contract_id = c.id
     left join lateral (
       select t.attempt, t.progress, t.ended_at
       from ehg_tasks.attempts t where t.contract_id = c.id order by t.attempt desc limit 1
