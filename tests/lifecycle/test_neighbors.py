@@ -218,6 +218,8 @@ class TestLimits:
         good = {"parent_agent": "P", "target_agent": "T", "objective": "o"}
         with refused("TC006" if "depends_on" in fields else "TC005", message):
             anon("create_task_contracts", contracts=jsonb([good, good | fields]))
+        with refused("TC006" if "depends_on" in fields else "TC005"):
+            anon("create_task_contracts", contracts=jsonb([good | fields, good | fields]))
         assert database.execute("select count(*) from public.agent_task_contracts").fetchone() == (0,)
 
     def test_nulls_in_place_of_fields_and_of_elements_are_accepted(self, anon: Caller) -> None:

@@ -33,7 +33,11 @@ SPECIFICATION = [
     "tests/access/test_functions.py::test_only_entry_points_of_the_engine_run_with_their_owners_rights",
 ]
 ACCESS = re.compile(r"tests/access/test_(relations|functions)")
-VIEWS = re.compile(r"tests/(lifecycle/test_(maintenance|registered_agents|names)|access/test_relations)")
+VIEWS = re.compile(
+    r"tests/(lifecycle/test_(maintenance|registered_agents|names|neighbors)|access/test_relations)"
+)
+# They call functions that are not counted: inlined ones, and through connections that stay open.
+NEIGHBORS = "tests/lifecycle/test_neighbors.py"
 ROWS = re.compile(r"tests/(lifecycle/test_(rules|create|queue|trigger|registered_agents)|access/test_guards)")
 
 
@@ -51,7 +55,7 @@ def behavior(mutant: Mutant, reach: Reach) -> list[str]:
             re.search(r"EXECUTE FUNCTION ([\w.]+\(\))", mutant.undo) if mutant.kind == "trigger" else None
         )
         function = called[1] if called else mutant.target
-        chosen = [test for test, (_, reached) in reach.items() if function in reached]
+        chosen = [test for test, (_, reached) in reach.items() if function in reached or NEIGHBORS in test]
     return sorted(chosen, key=lambda test: (len(reach[test][1]), reach[test][0]))
 
 
