@@ -16,6 +16,7 @@ from tests.lifecycle.helpers import (
     contract,
     create,
     end_lease,
+    end_wait,
     held,
     reach_time_limit,
 )
@@ -74,6 +75,21 @@ class TestContracts:
         end_lease(database, expired["contract_id"])
         assert anon("claim_task_contract", target_agent="T") == []
         assert (status(database, own), status(database, other)) == ("cancelled", "pending")
+
+    def test_dependents_of_what_is_retried_wait_on(self, anon: Caller, database: Database) -> None:
+        expired = claimed(anon, max_retries=1)
+        waiting = create(anon, depends_on=[expired["contract_id"]])
+        end_lease(database, expired["contract_id"])
+        assert claim(anon)["contract_id"] == expired["contract_id"]
+        assert status(database, waiting) == "pending"
+
+    def test_contracts_of_one_transaction_are_claimed_in_order(self, service: Caller) -> None:
+        rows = service.run(
+            "select c.contract_id from generate_series(1, 9) n"
+            " cross join lateral public.create_task_contract('P', 'T', 'o' || n) c order by n"
+        )
+        claims = service("claim_task_contract", target_agent="T", limit=9)
+        assert [row["contract_id"] for row in claims] == [row["contract_id"] for row in rows]
 
     def test_leases_that_end_together_end_each_in_its_own_way(
         self, anon: Caller, service: Caller, database: Database
@@ -249,6 +265,14 @@ class TestLimits:
             " from unnest(array[0, 1, 2, 3, 6, 7, 1000]) n"
         ).fetchone()
         assert row == ([5, 5, 10, 20, 160, 300, 300],)
+
+    def test_the_second_retry_waits_longer_than_the_first(self, anon: Caller, database: Database) -> None:
+        contract_id = create(anon)
+        for _ in range(2):
+            anon("fail_task_contract", **held(claim(anon)), error_message="e")
+            end_wait(database, contract_id)
+        first, second = (row["retry_at"] - row["ended_at"] for row in attempts(database, contract_id))
+        assert second > 1.5 * first
 
     def test_a_contract_without_inputs_has_an_empty_list_of_them(self, anon: Caller, service: Caller) -> None:
         [row] = service("read_task_contract", contract_id=create(anon))

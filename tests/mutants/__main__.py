@@ -37,7 +37,7 @@ from tests.mutants.trial import recorded, try_one
 
 QUICK = 40  # CI runs one in 40 mutants
 SCHEMAS = ("public", "ehg_tasks")
-# The first three read the catalog for `ehg-tasks verify`, whose tests run over HTTP. The migrations rebuild
+# The first three read the catalog for `ehg-tasks verify`, whose tests run over HTTP. Migrations rebuild
 # the queue, and the tests of that make databases of their own. The tables belong to others, and are created
 # only where they are missing.
 OTHERS = re.compile(

@@ -43,6 +43,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "0 → 1 in `settled) >= 0 returning c`",
         ],
         "ehg_tasks.create_task_contract": [
+            "1 → 2 in `1) >= 1 and coalesce`",
             "`coalesce(length(p_sd_id), 0) <= 50` with <",
             "0 → 1 in `p_constraints), 0) <=`",
             "`if p_parent_agent ~ '^[!-~]([ -~]{0,48}[!-~])?$' and p_target_agent ~ '^[!-~]([ -~]{0,48}…` never",
@@ -151,6 +152,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
         ],
     },
     "it matters only to another call at the same moment": {
+        "ehg_tasks.insert_contracts": ["order by `c.id` reversed"],
         "ehg_tasks.claim_task_contract": [
             "`and k.status is not distinct from 'pending'` dropped (2)",
         ],
@@ -197,6 +199,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "`and h.waits_for = 0` dropped",
         ],
         "ehg_tasks.release_due": [
+            "`and h.waits_for = 0` dropped",
             "`and h.not_before <= v_now` dropped",
         ],
     },
