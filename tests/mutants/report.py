@@ -55,8 +55,8 @@ def page(results: list[Result], made: int) -> str:
         "# Mutation report",
         "",
         "A mutant is the database with one rule broken. They are made by rules, from the parsed SQL and the"
-        " catalog ([how](mutation-testing.md)), and `make mutants` runs the tests of behavior against each of"
-        " them. Tests that compare a function's source do not take part.",
+        " catalog ([how](mutation-testing.md)), and `make mutants` runs the tests of behavior against them,"
+        " one at a time. Tests that compare a function's source do not take part.",
         "",
         *([f"This is a sample: {len(results)} of {made} mutants.", ""] if len(results) < made else []),
         f"**The tests notice {noticed} of {counted} mutants: {100 * noticed / max(counted, 1):.1f} %.**"
