@@ -137,7 +137,7 @@ def _policies(connection: Connection[Any], schemas: list[str]) -> Iterator[Chang
             yield change("without a check", f"{drop}; {create(check=None)}")
         for clause, condition in (("using", using), ("with check", check)):
             if condition:
-                for value in {"true", "false"} - {condition}:
+                for value in sorted({"true", "false"} - {condition}):
                     yield change(f"{clause} ({value})", f"{alter} {clause} ({value})")
                 for edit in edits(condition):
                     edited = f"{alter} {clause} ({edit.apply(condition)})"
