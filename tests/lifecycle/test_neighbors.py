@@ -224,6 +224,7 @@ class TestLimits:
             ({"on_dependency_failure": "stop"}, "on_dependency_failure must be"),
             ({"not_before": "2126-01-01T00:00:00Z"}, "not_before must be"),
             ({"timeout_minutes": 10081}, "timeout_minutes must be"),
+            ({"max_retries": 101}, "max_retries between 0 and 100"),
             ({"created_by": "x" * 101}, "created_by is longer than 100"),
             ({"b": 1, "a": 2}, "unknown field: a, b"),
         ],

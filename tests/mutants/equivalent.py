@@ -15,6 +15,8 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "`coalesce(i.value -> 'input_artifacts', 'null')` without `i.value -> 'input_artifacts'`",
         ],
         "ehg_tasks.claim_task_contract": [
+            "`if v_limit > 27` always",
+            "`where a.name = v_name` dropped",
             "`a.target_agent = v_name and` dropped",
             "`and h.waits_for = 0` dropped",
             "`v_limit > 27` with >=",
@@ -33,6 +35,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "`if greatest(octet_length(p_result_summary), octet_length(p_error_message)) > 65536` always",
         ],
         "ehg_tasks.complete_together": [
+            "`r.output is null or` dropped",
             "`or r.output_artifact_id is null` dropped",
             "0 → 1 in `0) >= 0 and coalesce`",
             "`k.id = r.contract_id` negated (<>)",
@@ -43,6 +46,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "0 → 1 in `settled) >= 0 returning c`",
         ],
         "ehg_tasks.create_task_contract": [
+            "`coalesce(length(p_sd_id), 0)` without `0`",
             "1 → 2 in `1) >= 1 and coalesce`",
             "`coalesce(length(p_sd_id), 0) <= 50` with <",
             "0 → 1 in `p_constraints), 0) <=`",
@@ -152,6 +156,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
         ],
     },
     "it matters only to another call at the same moment": {
+        "ehg_tasks.follow_insert": ["order by `a.priority` reversed"],
         "ehg_tasks.insert_contracts": ["order by `c.id` reversed"],
         "ehg_tasks.claim_task_contract": [
             "`and k.status is not distinct from 'pending'` dropped (2)",
@@ -168,6 +173,8 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "order by `c.created_at` reversed",
         ],
         "ehg_tasks.lock_dependents": [
+            "`skip locked` dropped",
+            "`e.contract_id = w.id and` dropped",
             "`and not e.settled` dropped",
             "`e.contract_id = w.id` negated (<>)",
         ],
@@ -186,6 +193,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
     },
     "the same condition is checked again, under the lock or by the function that is called": {
         "ehg_tasks.cleanup_stale_contracts": [
+            "`d.waits_for = 0 and` dropped",
             "`and d.not_before <= v_now` dropped",
             "`where k.id = h.contract_id` dropped",
         ],
@@ -193,6 +201,7 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "`and a.ended_at is null` dropped",
         ],
         "ehg_tasks.insert_contracts": [
+            "`if not true = all (v_created)` always",
             "`where not v_created[i.n]` dropped",
         ],
         "ehg_tasks.move_to_ready": [
@@ -211,6 +220,10 @@ _REASONS: dict[str, dict[str, list[str]]] = {
             "0 → 1 in `text), 0) +`",
             "0 → 1 in `input_artifacts), 0))`",
         ],
+    },
+    "a second condition of the same meaning, which lets an index serve it": {
+        "ehg_tasks.let_wait": ["`and c.id = any (v_ids)` dropped"],
+        "ehg_tasks.end_attempts": ["`and c.id = any (p_contract_ids)` dropped"],
     },
 }
 EQUIVALENT = {

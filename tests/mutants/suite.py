@@ -34,6 +34,11 @@ QUIET = (
     "no:ehg_tasks",
     "-p",
     "no:xdist",
+    # A test that a mutant breaks may leave its connections open.
+    "-W",
+    "ignore::ResourceWarning",
+    "-W",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
 )
 SECONDS = 60  # for one test, which a mutant may make wait for ever
 
